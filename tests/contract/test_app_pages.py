@@ -1,6 +1,7 @@
 """What the App's pages show and save: nothing that was typed becomes markup, and nothing typed is lost."""
 
 import html
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -199,12 +200,21 @@ def test_a_filter_is_made_changed_and_removed(world: PublicApiServer, owner: For
 
 
 def test_every_change_is_written_down_with_the_operator(owner: FormBrowser) -> None:
-    owner.post("/sources/new", name="Till", type="http-api")
+    owner.post("/sources/new", name="Front desk", type="http-api")
     owner.post("/settings/tokens", name="nightly", role="read_only")
+    owner.post("/settings/team", name="Ned", email="ned@acme.example", role="editor", password="correct horse battery")
     text = owner.get("/settings/audit").text
     assert "operator owner@acme.example" in text
-    assert "till" in text
+    assert re.search(r"add source <strong[^>]*>Front desk</strong>\s*<span[^>]*>front-desk</span>", text)
+    assert re.search(r"add operator <strong[^>]*>ned@acme.example</strong>", text)
     assert "nightly" in text
+
+
+def test_long_changes_are_folded_in_the_audit_log(owner: FormBrowser) -> None:
+    condition = f"event = '{'y' * 300}'"
+    owner.post("/destinations/perkville/filters/new", **{"title": "Long", "if": condition, "action": "DROP"})
+    text = owner.get("/settings/audit").text
+    assert re.search(r"<summary>event = &#39;y{100,200}…</summary>event = &#39;y{300}&#39;</details>", text)
 
 
 @pytest.mark.parametrize("path", ["/sources/none", "/destinations/none", "/events/none", "/catalog/none", "/nothing"])

@@ -13,6 +13,7 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.token_actions import make_token, remove_token
 from punchcard.store.access import audit
+from punchcard.store.access.operators import list_operators
 from punchcard.store.access.token_store import Role, list_tokens
 from punchcard.workspace.editing import change_workspace
 from punchcard.workspace.export import export
@@ -91,10 +92,12 @@ def show_audit(context: ContextDependency) -> Page:
         rows = audit.list_events(
             work, query, count=_AUDIT_ROWS + 1, before_id=int(before) if is_row_id(before) else None
         )
+        emails = {operator.id: operator.email for operator in list_operators(work)}
     page_rows = rows[:_AUDIT_ROWS]
     return context.page(
         "audit.html",
         rows=[(event, json.loads(event.changes)) for event in page_rows],
+        emails=emails,
         following=str(page_rows[-1].id) if len(rows) > _AUDIT_ROWS else "",
     )
 
