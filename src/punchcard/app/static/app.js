@@ -65,8 +65,10 @@
   // A form is sent once: the second click of a double click would meet what the first has changed.
   const SENT_MILLISECONDS = 10_000; // then a page that is still there may have been stopped by its reader
   const sent = new Set();
-  on("submit", "form[method=post]:not([hx-post], [data-upload], [data-download])", (form, event) => {
-    if (event.defaultPrevented) return;
+  // Behind all other listeners, which may send the form themselves later.
+  addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || !form.matches("form[method=post]:not([hx-post], [data-upload], [data-download])")) return;
     if (sent.has(form)) return event.preventDefault();
     sent.add(form);
     setTimeout(() => sent.delete(form), SENT_MILLISECONDS);
