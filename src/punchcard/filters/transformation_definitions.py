@@ -190,7 +190,7 @@ def read_transformation(definition: TransformationDefinition) -> Transformation:
 
 
 def refuse_harmful(definition: TransformationDefinition) -> None:
-    """Refuse what can be applied, but loses a value or stops every event that it changes.
+    """Refuse what can be applied, but loses a value, stops every event that it changes, or never changes any.
 
     Only what is saved is refused: a stored transformation that does so must not stop the others of its source.
 
@@ -201,16 +201,17 @@ def refuse_harmful(definition: TransformationDefinition) -> None:
         raise _invalid("The name of an event must not be blank.", "newEventName")
     for names, key in ((definition.allow_properties, "allowProperties"), (definition.property_drops, "propertyDrops")):
         for name in names:
-            _refuse_long(name, key)
+            _refuse_name(name, key)
             if not name.strip():
                 raise _invalid(f'"{name}" is not the name of a property. Use a name such as total.', key)
     for old, new in definition.renames:
-        _refuse_long(new, "propertyRenames")
+        _refuse_name(old, "propertyRenames")
+        _refuse_name(new, "propertyRenames")
         parts = split_path(old)
         if split_path(new)[: len(parts)] == parts:
             raise _invalid(f"{old} cannot be moved into itself. Choose a name outside of it.", "propertyRenames")
     for name, _ in definition.fql_properties:
-        _refuse_long(name, _FQL)
+        _refuse_name(name, _FQL)
     paths = {split_path(path): path for path, _ in definition.values}
     for path, value in definition.values:
         _refuse_value(path, value)
@@ -223,7 +224,7 @@ def refuse_harmful(definition: TransformationDefinition) -> None:
 
 def _refuse_value(path: str, value: Scalar) -> None:
     key = "propertyValueTransformations"
-    _refuse_long(path, key)
+    _refuse_name(path, key)
     if path in _TEXT_MEMBERS and value is not None and not isinstance(value, str):
         raise _invalid(f"{path} must be text: an event with another value is not valid.", key)
     if path in _IDS and value == "":
@@ -233,9 +234,14 @@ def _refuse_value(path: str, value: Scalar) -> None:
         raise _invalid(message, key)
 
 
-def _refuse_long(name: str, key: str) -> None:
+def _refuse_name(name: str, key: str) -> None:
     if len(name) > NAME_CHARACTERS_MAX:
         raise _invalid(f"A name has at most {NAME_CHARACTERS_MAX} characters, this one has {len(name):,}.", key)
+    if "[]" in name:  # a name with brackets has backslashes
+        message = (
+            f"{name} is in a list, which a transformation does not change. A name with brackets is written a\\[\\]."
+        )
+        raise _invalid(message, key)
 
 
 def _changed_members(

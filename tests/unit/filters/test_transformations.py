@@ -222,6 +222,11 @@ def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], message: str) 
         ({"allow_properties": ["x" * 301]}, "at most 300"),
         ({"property_drops": ["x" * 301]}, "at most 300"),
         ({"renames": [("a", "x" * 301)]}, "at most 300"),
+        ({"renames": [("products[].price", "cost")]}, r"products\[\].price is in a list"),
+        ({"renames": [("cost", "products[].price")]}, "is in a list"),
+        ({"property_drops": ["tags[]"]}, "is in a list"),
+        ({"values": [("properties.products[].price", 1)]}, "is in a list"),
+        ({"fql_properties": [("products[].price", "event")]}, "is in a list"),
         ({"renames": [("a", "a.b")]}, "moved into itself"),
         ({"fql_properties": [("x" * 301, "event")]}, "at most 300"),
         ({"values": [("properties.a", 1), ("properties.a.b.c", 2)]}, "inside of properties.a"),
@@ -247,7 +252,7 @@ def test_no_more_than_that_is_refused() -> None:
             new_event_name="B",
             renames=[("a.b", "a"), ("c", "c2.c")],
             values=[("userId", None), ("name", ""), ("properties.a", ""), ("properties.ab", 1)],
-            allow_properties=["a b"],
+            allow_properties=["a b", r"tags\[\]"],
         )
     )
 
