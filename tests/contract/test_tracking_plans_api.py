@@ -261,6 +261,7 @@ def test_violations_of_a_source_are_listed(server: PublicApiServer, plan: str) -
 def test_rules_are_inferred_from_what_a_source_sends(server: PublicApiServer) -> None:
     for number in range(25):
         properties = {"order_id": f"o{number}", "total": number + 0.5, "at": "2026-01-01T00:00:00Z"}
+        properties |= {"day": "2026-01-01", "local": "2026-01-01 10:00", "never": "2026-02-30T00:00:00Z"}
         if number % 2:
             properties["items"] = [{"sku": "a"}]
         body = {"event": "Receipt Printed", "userId": "u", "messageId": f"i{number}", "properties": properties}
@@ -270,8 +271,10 @@ def test_rules_are_inferred_from_what_a_source_sends(server: PublicApiServer) ->
     rules = data(server, "GET", "/sources/pos/inferred-rules?days=30")["rules"]
     assert [(known["type"], known["key"]) for known in rules] == [("IDENTIFY", ""), ("TRACK", "Receipt Printed")]
     properties_schema = rules[1]["jsonSchema"]["properties"]["properties"]
-    assert sorted(properties_schema["required"]) == ["at", "order_id", "total"]
+    assert sorted(properties_schema["required"]) == ["at", "day", "local", "never", "order_id", "total"]
     assert properties_schema["properties"]["at"] == {"type": "string", "format": "date-time"}
+    for name in ("day", "local", "never"):  # not date-time in JSON Schema: the plan would refuse them
+        assert properties_schema["properties"][name] == {"type": "string"}
     assert properties_schema["properties"]["total"] == {"type": "number"}
     assert properties_schema["properties"]["items"]["items"]["properties"] == {"sku": {"type": "string"}}
     plan = data(server, "POST", "/tracking-plans", {"name": "Inferred"})["trackingPlan"]["id"]

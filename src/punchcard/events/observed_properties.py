@@ -6,6 +6,7 @@ number so long that it is rather an identifier.
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -25,8 +26,13 @@ VALUE_CHARACTERS_MAX: Final = 60
 _DEPTH_MAX: Final = 5
 _ITEMS_MAX: Final = 3  # of a list: the others are like them
 _INTEGER_DIGITS_MAX: Final = 8
+_DAY_CHARACTERS: Final = 10
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
-_DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# As JSON Schema requires it: with the seconds and the offset. An inferred plan must accept what it was inferred from.
+_TIME: Final = re.compile(
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _URL: Final = re.compile(r"(?i)https?://\S+")
 _TRAITS: Final = (EventType.IDENTIFY, EventType.GROUP)
@@ -48,6 +54,7 @@ class ValueType(StrEnum):
 class TextFormat(StrEnum):
     """The form of a text, as JSON Schema names them."""
 
+    DATE = "date"
     DATE_TIME = "date-time"
     UUID = "uuid"
     URI = "uri"
@@ -145,9 +152,20 @@ def _type_of(value: object) -> ValueType:
             return ValueType.NULL
 
 
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _format_of(text: str) -> str:
-    if _DATE_TIME.fullmatch(text):
-        return TextFormat.DATE_TIME
+    if _DATE.match(text) and _is_day(text[:_DAY_CHARACTERS]):
+        if len(text) == _DAY_CHARACTERS:
+            return TextFormat.DATE
+        if _TIME.fullmatch(text, _DAY_CHARACTERS):
+            return TextFormat.DATE_TIME
     if _UUID.fullmatch(text):
         return TextFormat.UUID
     return TextFormat.URI if _URL.fullmatch(text) else ""
