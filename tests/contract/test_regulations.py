@@ -51,6 +51,36 @@ def test_events_of_a_suppressed_person_earn_nothing_and_leave_nothing(
     assert traces_of(tmp_path, store_url, *ANN) == []
 
 
+@pytest.mark.parametrize(("by", "subject"), [("USER_ID", ANN[0]), ("EMAIL", ANN[1]), ("ANONYMOUS_ID", ANN[2])])
+def test_nothing_is_left_of_a_suppressed_person_in_what_a_batch_shares_and_in_items_that_are_no_events(
+    api: PublicApiServer, tmp_path: Path, store_url: str, by: str, subject: str
+) -> None:
+    regulate(api, "SUPPRESS_ONLY", subject, by=by)
+    api.clock.advance(1)
+    context = {"traits": {"email": ANN[1]}, "ip": "9.9.9.9"}
+    named = {"userId": ANN[0], "anonymousId": ANN[2]}
+    visit = {"type": "track", "event": "Visit", "messageId": "m-1", **named}
+    other = order(BOB, 2, context={"traits": {"email": BOB[1]}})
+    api.send({"batch": [visit, other], "context": context, "junk": ANN[0]}, call="batch")
+    without_name = {"type": "track", "messageId": f"m-3-{ANN[1]}", **named, "properties": {"email": ANN[1]}}
+    strange = {
+        "type": "nothing",
+        "messageId": "m-4",
+        "userId": ANN[0],
+        "anonymousId": ANN[2],
+        "traits": context["traits"],
+    }
+    api.send({"batch": [without_name, strange, order(BOB, 5)]}, call="batch")
+    process(api)
+    api.run_regulations(rounds=3)
+    for number in (1, 4):
+        results = api.request("GET", f"/api/events/m-{number}").json()["data"]["results"]
+        assert [(row["status"], row["reason"]) for row in results] == [("filtered_at_source", "suppressed")]
+    assert [row["messageId"] for row in transactions(api)] == ["m-5", "m-2"]
+    api.store.discard_deleted()
+    assert traces_of(tmp_path, store_url, *ANN) == []
+
+
 def test_suppression_ends_with_unsuppress_and_can_be_of_one_source(api: PublicApiServer) -> None:
     body = {"regulationType": "SUPPRESS_ONLY", "subjectType": "USER_ID", "subjectIds": [ANN[0]]}
     post(api, body, "/api/regulations/sources/till")

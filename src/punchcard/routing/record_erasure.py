@@ -1,6 +1,6 @@
 """Log records without the events of some persons: the other events of a record stay as they were received."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -9,13 +9,15 @@ import msgspec
 from punchcard.errors import UnreadableRecordError
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.forwarded import FORWARDED, plain_event
+from punchcard.events.model import Event
 from punchcard.events.parse import BATCH
+from punchcard.lake.extraction import extract_email
 from punchcard.log.bodies import decompress, salvage
 from punchcard.log.port import LogRecord
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.routing.records import Item, read_items_at, read_record
 from punchcard.routing.replay_record import REPLAY
-from punchcard.routing.suppression import without_person
+from punchcard.routing.suppression import as_event, without_person
 
 _EMPTY: Final = msgspec.Raw(b"{}")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -37,7 +39,8 @@ def without_events(record: LogRecord, indices: Collection[int], ids: ErasedIds) 
         plain = decompress(record)
         items = read_items_at(record, plain, indices)
         placeholders = {index: msgspec.Raw(_placeholder(item, ids)) for index, item in items.items()}
-        body = _replaced(record.call, _members.decode(plain), placeholders, ids)
+        shared = [ids, _ids_in(items.values())]
+        body = _replaced(record.call, _members.decode(plain), placeholders, ids, shared)
     except (UnreadableRecordError, *UNREADABLE):
         # Not plain JSON, or damaged: what was read of the other events is written.
         everything = read_record(record)
@@ -53,8 +56,22 @@ def text_of(record: LogRecord) -> str:
     return salvage(record).decode(errors="replace")
 
 
+def _ids_in(items: Iterable[Item]) -> ErasedIds:
+    """Return the ids that these events have, also those that they have from what their batch shares."""
+    events = [item if isinstance(item, Event) else as_event(item) for item in items]
+    return ErasedIds(
+        user_ids=frozenset(event.wire.user_id for event in events if event.wire.user_id),
+        anonymous_ids=frozenset(event.wire.anonymous_id for event in events if event.wire.anonymous_id),
+        emails=frozenset(email for event in events if (email := extract_email(event))),
+    )
+
+
 def _replaced(
-    call: str, members: dict[str, msgspec.Raw], placeholders: dict[int, msgspec.Raw], ids: ErasedIds
+    call: str,
+    members: dict[str, msgspec.Raw],
+    placeholders: dict[int, msgspec.Raw],
+    ids: ErasedIds,
+    shared: Sequence[ErasedIds],
 ) -> bytes:
     if call == REPLAY:
         return _replaced_in_replay(members, placeholders, ids)
@@ -70,8 +87,10 @@ def _replaced(
         events = set(numbers)
         raws = [raw for number, raw in enumerate(raws) if number in events or not ids.mentions(bytes(raw).decode())]
     members["batch"] = msgspec.Raw(_encode(raws))
-    if "context" in members and ids.mentions(bytes(members["context"]).decode()):
-        del members["context"]
+    for name in members.keys() - {"batch"}:
+        text = bytes(members[name]).decode()
+        if any(known.mentions(text) for known in shared):
+            del members[name]
     return _encode(members)
 
 

@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from punchcard.clock import Clock
+from punchcard.clock import EPOCH, Clock
 from punchcard.events.emails import trimmed_email
-from punchcard.events.model import Event, MessageId, WireEvent
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.model import Event, EventType, MessageId, WireEvent
 from punchcard.events.parse import IngestFailure
 from punchcard.lake.extraction import ExtractedColumns, extract_column_lists, extract_email, part_columns
 from punchcard.routing.checksum_filter import ChecksumFilter
@@ -40,6 +41,8 @@ SUPPRESSED_RESULTS: Final = (_RESULT,)
 _REFRESH_SECONDS: Final = 0.4  # a regulation takes effect within a second
 _REMEMBERED_MAX: Final = 200_000
 _NO_WIRE: Final = WireEvent()
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_id: Final = msgspec.json.Decoder(str | int)
 _encode = msgspec.json.Encoder().encode
 _ids_of: Final[Mapping[SubjectType, Callable[[WireEvent], str | None]]] = {
     SubjectType.USER_ID: attrgetter("user_id"),
@@ -167,13 +170,18 @@ class Suppressions:
         """
         suppressed: set[int] = set()
         wires = [item.wire if isinstance(item, Event) else _NO_WIRE for item in items]
+        failures = {index: as_event(item) for index, item in enumerate(items) if isinstance(item, IngestFailure)}
+        for index, event in failures.items():
+            wires[index] = event.wire
         aliases = _previous_ids_of(wires)
         for subject_type, digests_by_source in self._digests.items():
             if aliases and subject_type is not SubjectType.EMAIL:
                 matches = self._find_unknown(subject_type, digests_by_source, aliases.values())
                 suppressed.update(_matching(aliases.items(), matches, source_of))
             if subject_type is SubjectType.EMAIL:
-                values = emails if emails is not None else _emails_of(items)
+                values = list(emails) if emails is not None else _emails_of(items)
+                for index, event in failures.items():
+                    values[index] = extract_email(event)
             else:
                 values = list(map(_ids_of[subject_type], wires))
             # As for most batches: all persons were seen before, or the events have no such id.
@@ -250,10 +258,37 @@ def _matching(
                 yield index
 
 
+def as_event(failure: IngestFailure) -> Event:
+    """Return an item that is not a valid event as one with the ids that can be read of it."""
+    try:
+        members = _members.decode(failure.raw)
+    except UNREADABLE:
+        members = {}
+    nothing = msgspec.Raw()
+    wire = WireEvent(
+        user_id=_id_in(members.get("userId")),
+        anonymous_id=_id_in(members.get("anonymousId")),
+        previous_id=_id_in(members.get("previousId")),
+        email=members.get("email", nothing),
+        properties=members.get("properties", nothing),
+        traits=members.get("traits", nothing),
+        context=members.get("context", nothing),
+    )
+    return Event(EventType.TRACK, MessageId(failure.message_id), EPOCH, EPOCH, wire, failure.raw)
+
+
+def _id_in(raw: msgspec.Raw | None) -> str | None:
+    try:
+        return None if raw is None else str(_id.decode(raw)).strip() or None
+    except UNREADABLE:
+        return None
+
+
 def without_person(item: Item) -> Item:
     """Return the event with nothing that names a person: its type, its name, its times and its message id."""
     if isinstance(item, IngestFailure):
-        return IngestFailure(item.reason, item.detail, item.message_id, b"{}")
+        message_id = "suppressed" if _names_person(as_event(item)) else item.message_id
+        return IngestFailure(item.reason, item.detail, message_id, b"{}")
     message_id = MessageId("suppressed") if _names_person(item) else item.message_id
     wire = WireEvent(type=item.type.value, event=item.wire.event, message_id=message_id)
     return Event(item.type, message_id, item.timestamp, item.received_at, wire, _encode(wire))
