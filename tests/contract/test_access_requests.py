@@ -61,6 +61,16 @@ def test_an_access_request_has_what_is_not_in_the_lake_yet(api: PublicApiServer,
     assert [event["messageId"] for event in again["events"]] == ["m-1", "m-3", "m-4"]
 
 
+def test_an_access_request_has_what_the_audit_log_names(api: PublicApiServer, reader: PersonReader) -> None:
+    condition = f"properties.email = '{ANN[1]}'"
+    body = {"title": "Staff", "if": condition, "sourceId": "website", "enabled": True, "actions": [{"type": "DROP"}]}
+    response = api.request("POST", "/api/destination/perkville/filters", json.dumps(body).encode())
+    assert response.status == 200, response.body
+    (entry,) = reader.read(SubjectType.EMAIL, ANN[1])["auditLog"]
+    assert ANN[1] in entry["changes"]
+    assert reader.read(SubjectType.EMAIL, BOB[1])["auditLog"] == []
+
+
 @pytest.mark.parametrize("is_in_lake", [True, False])
 def test_an_access_request_has_items_that_are_no_valid_events_and_alias_calls(
     api: PublicApiServer, reader: PersonReader, *, is_in_lake: bool

@@ -16,6 +16,7 @@ from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.lake.subject_events import SubjectEvent, subject_event
 from punchcard.operations.subject_identity import resolve_subjects
 from punchcard.profiles.erasure import ErasedIds
+from punchcard.store.access.erasure import audit_events_about
 from punchcard.store.delivery.erasure import effects_about, find_effects
 from punchcard.store.engage.erasure import profile_data
 from punchcard.store.engine import Store
@@ -43,6 +44,7 @@ _TITLES: Final[Mapping[str, str]] = {
     "ledger": "Awards and other calls to destinations",
     "rejectedRequests": "Rejected requests",
     "reports": "Alerts and reports",
+    "auditLog": "Audit log",
 }
 
 
@@ -98,6 +100,7 @@ class PersonReader:
                 "ledger": _plain(effects_about(work, find_effects(work, ids.emails, messages))),
                 "rejectedRequests": _plain(requests_about(work, ids)),
                 "reports": _plain(reports_about(work, ids)),
+                "auditLog": _plain(audit_events_about(work, ids)),
             }
 
     def _events(self, ids: ErasedIds) -> list[LakeEvent]:
