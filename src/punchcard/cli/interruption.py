@@ -14,6 +14,7 @@ INTERRUPTED: Final = 130
 NOTHING_CHANGED: Final = "Nothing was changed. Run the same command again."
 """The explanation of a command that only reads, or that has not begun to write."""
 
+_OF_DUCKDB: Final = "Query interrupted"
 _is_explained: ContextVar[bool] = ContextVar("is_explained", default=False)
 
 
@@ -26,9 +27,15 @@ def explained_interruption(explanation: str) -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
-        explain_interruption(explanation)
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if is_interruption(error):
+            explain_interruption(explanation)
         raise
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Return whether an error is what Ctrl-C has become; DuckDB makes an error of its own of it during a query."""
+    return isinstance(error, KeyboardInterrupt) or (isinstance(error, RuntimeError) and str(error) == _OF_DUCKDB)
 
 
 def explain_interruption(explanation: str) -> None:

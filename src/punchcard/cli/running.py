@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from punchcard.cli.app import app
-from punchcard.cli.interruption import INTERRUPTED, expect_interruption, explain_interruption
+from punchcard.cli.interruption import INTERRUPTED, expect_interruption, explain_interruption, is_interruption
 from punchcard.cli.output import FAILED, end_output, printable
 from punchcard.cli.plain_values import read_plain_values
 from punchcard.errors import ConfigurationError, PunchcardError
@@ -58,6 +58,9 @@ def _run(arguments: Sequence[str]) -> int:
         _print_error(f"Argument {numbers[0]} is not UTF-8 text. Check the encoding of your terminal or script.")
         return CALLED_WRONGLY
     except Exception as error:  # noqa: BLE001  # the process's outer loop: people get no stack trace
+        if is_interruption(error):
+            explain_interruption(_NOTHING_HALF_DONE)
+            return INTERRUPTED
         return _report_defect(error)
     return status if isinstance(status, int) else DONE
 

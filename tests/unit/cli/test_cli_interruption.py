@@ -65,6 +65,34 @@ def test_a_command_that_only_reads_says_that_nothing_was_changed(
     assert capsys.readouterr().err == UNCHANGED
 
 
+@pytest.mark.parametrize(
+    ("arguments", "step", "explanation"),
+    [
+        (["privacy", "export", "ann"], "regulating.open_store", UNCHANGED),
+        (
+            ["retry"],
+            "retrying.open_store",
+            "punchcard: Interrupted. Nothing is half done. Run the same command again.\n",
+        ),
+    ],
+    ids=["explained", "other"],
+)
+def test_an_interrupted_query_is_an_interruption(
+    data: Path,
+    arguments: list[str],
+    step: str,
+    explanation: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def query(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("Query interrupted")  # as DuckDB does
+
+    monkeypatch.setattr(f"punchcard.cli.{step}", query)
+    assert run([*arguments, "--data", str(data)]) == 130
+    assert capsys.readouterr().err == explanation
+
+
 def test_every_other_command_says_that_it_was_interrupted(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
