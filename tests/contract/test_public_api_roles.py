@@ -24,6 +24,7 @@ businessId = "41"
 locationId = "7"
 eventToPerkMap = { "Checked In" = "123457" }
 """
+PROFILES = "/v1/spaces/spa/collections/users/profiles"
 ROLES = ("read_only", "editor", "owner")
 EVENT = {"userId": "ann", "event": "Checked In", "properties": {"email": "ann@example.com"}}
 
@@ -180,6 +181,14 @@ def test_everybody_may_know_the_methods_of_a_path(api: PublicApiServer) -> None:
     assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     assert "GET, HEAD, OPTIONS, POST" in refused.error["message"]
     assert api.request("OPTIONS", "/api/none").status == 404
+
+
+@pytest.mark.parametrize("path", ["/api/destinations/perkville/state", "/events", f"{PROFILES}/user_id:ann/traits"])
+def test_app_and_profile_api_name_their_methods_too(api: PublicApiServer, path: str) -> None:
+    for method, status in (("OPTIONS", 204), ("PUT", 405)):
+        response = api.request(method, path)
+        assert (response.status, response.headers["allow"]) == (status, "GET, HEAD, OPTIONS")
+    assert api.request("HEAD", path).status == api.request("GET", path).status
 
 
 def test_head_is_answered_as_get_without_a_body(api: PublicApiServer) -> None:

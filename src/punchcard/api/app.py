@@ -149,9 +149,6 @@ HANDLERS = (
     *TRANSFORMATIONS,
 )
 _OPEN_PATHS = ("/api/openapi.json",)
-# The server leaves out the body of a response to HEAD. Litestar's own response to OPTIONS names the methods of one call
-# of a path; the refusal of a method that no call takes names those of all.
-_METHODS = {"HEAD": "GET", "OPTIONS": errors.METHOD_OF_NO_CALL}
 _TOKEN = "token"
 _DEPENDENCIES = "punchcard.dependencies"  # of a request, in its scope
 
@@ -175,7 +172,6 @@ def build_api(dependencies: Dependencies) -> ASGIApp:
     async def api(scope: Scope, receive: Receive, send: Send) -> None:
         query = _INDEX.sub(b"", scope.get("query_string", b""))
         inner: Any = {**scope, "query_string": query, _DEPENDENCIES: dependencies}
-        inner["method"] = _METHODS.get(inner["method"], inner["method"])
         inner[ASGI_SCOPE] = dict(inner)
         await calls(inner, receive, send)
 

@@ -13,17 +13,14 @@ from litestar.handlers import BaseRouteHandler
 from punchcard.api.validation_messages import explain
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
 from punchcard.operations.conflict_resolution import AlreadyResolvedError
+from punchcard.operations.litestar_app import allow_header, options_response
 from punchcard.operations.sentences import capitalize, shorten
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.ownership import ManagedByFileError
 from punchcard.workspace.problems import render_path
 
-METHOD_OF_NO_CALL = "TRACE"
-"""The method under which a request for the methods of a path is dispatched."""
-
 _PATH_PREFIX_KEYS = 2  # `destinations.points`: the request names the part, so its path is left out
 
-_METHOD_NOT_ALLOWED = 405
 _ABSENT_BODY = "'data'"  # Litestar's message: the name of the parameter of the body
 
 _TYPES = {
@@ -48,8 +45,8 @@ def unprocessable(message: str, field: str | None = None) -> HTTPException:
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Return the response to a request that a handler or the framework has refused."""
-    if error.status_code == _METHOD_NOT_ALLOWED:
-        return _methods_response(request, error)
+    if (options := options_response(request, error)) is not None:
+        return options
     extra = error.extra
     if isinstance(extra, list) and extra and isinstance(extra[0], dict):  # Litestar's own validation
         first = extra[0]
@@ -60,15 +57,10 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
     message, field = error.detail, extra.get("field") if isinstance(extra, dict) else None
     if isinstance(error, ValidationException):
         message, field = explain(message, field, _handler(request))
-    return _error_response(error.status_code, message, field=field)
-
-
-def _methods_response(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    methods = {*(error.headers or {}).get("allow", "").split(", "), "OPTIONS"}
-    allow = {"Allow": ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))}
-    if request.method == METHOD_OF_NO_CALL:
-        return Response(None, status_code=204, headers=allow)
-    response = _error_response(error.status_code, f"{error.detail}. Use {allow['Allow']}.")
+    allow = allow_header(error)
+    if allow:
+        message = f"{message}. Use {allow['Allow']}."
+    response = _error_response(error.status_code, message, field=field)
     response.headers.update(allow)
     return response
 

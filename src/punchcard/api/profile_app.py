@@ -20,7 +20,7 @@ from punchcard.api.profile_routes import HANDLERS
 from punchcard.api.rate_limit import RateLimit
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
-from punchcard.operations.litestar_app import PlainLitestar
+from punchcard.operations.litestar_app import PlainLitestar, allow_header, options_response
 from punchcard.operations.sentences import shorten
 from punchcard.store.access.token_store import note_use, verify_token
 
@@ -103,7 +103,9 @@ def _secret(header: str) -> str:
         return ""
 
 
-def _http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    if (options := options_response(request, error)) is not None:
+        return options
     extra = error.extra
     if error.status_code == 400 and isinstance(extra, list) and extra and isinstance(extra[0], dict):
         first = extra[0]  # the framework's own validation
@@ -111,7 +113,9 @@ def _http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any
         return _error_response(400, f"The parameter `{name}`: {first.get('message')}", code="validation_error")
     if error.status_code == 400 and extra:
         return _error_response(400, error.detail, code="validation_error")
-    return _error_response(error.status_code, error.detail)
+    response = _error_response(error.status_code, error.detail)
+    response.headers.update(allow_header(error))
+    return response
 
 
 def _our_error(_: Request[Any, Any, Any], error: PunchcardError) -> Response[Any]:

@@ -36,7 +36,7 @@ from punchcard.app.request_context import (
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.lake.damage import repair_advice
 from punchcard.operations.dependencies import Dependencies
-from punchcard.operations.litestar_app import PlainLitestar
+from punchcard.operations.litestar_app import PlainLitestar, allow_header, options_response
 from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.password_resets import PasswordResetMailer
@@ -267,6 +267,8 @@ class _Gate:
 
     def http_error(self, request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
         """Render a request that a handler or the framework has refused."""
+        if (options := options_response(request, error)) is not None:
+            return options
         if error.status_code == 404:
             if "text/html" not in request.headers.get("accept", ""):
                 missing = {
@@ -281,7 +283,9 @@ class _Gate:
         if isinstance(error, _FormExpiredError):
             return self._error(request, 403, "This form has expired", error.detail)
         titles = {403: "Not allowed", 405: "Not possible here", 413: "Request too large"}
-        return self._error(request, error.status_code, titles.get(error.status_code, "Request failed"), error.detail)
+        page = self._error(request, error.status_code, titles.get(error.status_code, "Request failed"), error.detail)
+        page.headers.update(allow_header(error))
+        return page
 
     def punchcard_error(self, request: Request[Any, Any, Any], error: PunchcardError) -> Page:
         """Render one of Punchcard's errors that no page has shown beside a field."""
