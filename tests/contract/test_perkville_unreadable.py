@@ -167,12 +167,12 @@ def test_an_award_is_known_by_the_id_that_its_response_has_named(key: object) ->
     error, _ = outcome_of(answering(Reply(201, booked)))
     assert isinstance(error, OutcomeUnknownError)
     assert error.partner_id == "3"
-    asked = replace(AWARD, named_id=error.partner_id)
-    performed, _ = found_by(pages([item(1, "x"), booked]), asked)
+    in_doubt = replace(AWARD, named_id=error.partner_id)
+    performed, _ = found_by(pages([item(1, "x"), booked]), in_doubt)
     assert isinstance(performed, Performed)
     assert performed.partner_id == "3"
     # Not if that is another award, to which a partner points that takes this one for a duplicate.
-    other, _ = found_by(pages([item(1, "x"), booked]), replace(asked, other_ids={"3"}))
+    other, _ = found_by(pages([item(1, "x"), booked]), replace(in_doubt, other_ids={"3"}))
     assert not isinstance(other, Performed)
 
 

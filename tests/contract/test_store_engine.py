@@ -461,3 +461,11 @@ def test_a_defect_of_ours_is_not_mistaken_for_a_full_disk(store: Store) -> None:
     _add(store, ManualClock(), "a")
     with pytest.raises(InvariantError):
         _add(store, ManualClock(), "a")
+
+
+def test_a_file_that_cannot_be_written_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "punchcard.db"
+    path.mkdir()
+    with pytest.raises(StorageError, match="run this as the user that runs Punchcard") as caught:
+        Store(f"sqlite:///{path}")
+    assert str(path) in caught.value.message

@@ -13,6 +13,7 @@ from punchcard.cli.confirmation import confirm
 from punchcard.cli.interruption import NOTHING_CHANGED, explained_interruption
 from punchcard.cli.listing import print_json_lines
 from punchcard.cli.options import has_data, quiet_logs
+from punchcard.cli.output import printable
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
 from punchcard.operations.partner_queries import check_connection
@@ -164,7 +165,7 @@ def check_file(file: Path, *, as_json: bool = False) -> int:
                     "itself to check the file, or check the running configuration without --config."
                 )
     # Any key will do: it is only used for fingerprints, which are not compared here.
-    snapshot = compile_snapshot(StoredWorkspace(revision=0, workspace=workspace), keyring=Keyring(str(file)))
+    snapshot = compile_snapshot(StoredWorkspace(revision=0, workspace=workspace), keyring=Keyring("any key"))
     findings = [
         Finding(
             ok=True,
@@ -188,5 +189,5 @@ def _print_findings(findings: Sequence[Finding], *, as_json: bool) -> int:
         )
     for finding in () if as_json else findings:
         line = f"{'ok      ' if finding.ok else 'PROBLEM '} {finding.subject}: {finding.message}"
-        print(line, file=sys.stdout if finding.ok else sys.stderr)
+        print(printable(line), file=sys.stdout if finding.ok else sys.stderr)
     return 0 if all(finding.ok for finding in findings) else 1

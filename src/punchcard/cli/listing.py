@@ -40,7 +40,19 @@ def print_list(
 def print_json_lines(bodies: Iterable[object]) -> None:
     """Print each body as one line of JSON."""
     for body in bodies:
-        print(msgspec.json.encode(body).decode())
+        try:
+            line = msgspec.json.encode(body)
+        except UnicodeEncodeError:  # the name of a file, which need not be text
+            line = msgspec.json.encode(_as_text(msgspec.to_builtins(body)))
+        print(line.decode())
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(item) for key, item in value.items()}
+    return [_as_text(item) for item in value] if isinstance(value, list) else value
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

@@ -61,6 +61,8 @@ _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the
 _LIMIT_EXCEEDED = "54"
 _IS_NEW = "is_new"  # of a connection that was not used yet
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+# Reading writes too: it takes locks.
+_NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 
 
 def is_storage_fault(error: BaseException) -> bool:
@@ -208,7 +210,7 @@ class Store:
                 f"that is `idle in transaction` in pg_stat_activity, with pg_terminate_backend(pid). {words}"
             )
         if is_storage_fault(error) or isinstance(error, sqlite3.OperationalError):
-            remedy = unreachable_remedy(cause, "PUNCHCARD_DATABASE_URL")
+            remedy = _file_remedy(cause, self._url.database) or unreachable_remedy(cause, "PUNCHCARD_DATABASE_URL")
             return StorageError(f"the store cannot be {doing}: {words}{remedy}")
         return None
 
@@ -365,3 +367,13 @@ class _UndoError(Exception):
 
 def _cause(error: Exception) -> object:
     return getattr(error, "orig", None) or error
+
+
+def _file_remedy(cause: object, path: str | None) -> str:
+    """Return the sentence that follows the message of an error of SQLite, with a blank before it; "" for none."""
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if code in _NOT_WRITABLE:
+        return f". This user must be able to write {path} and its folder: run this as the user that runs Punchcard."
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f". Another process keeps {path} locked: end that one, or try again."
+    return f". Free space on the disk of {path}." if code == sqlite3.SQLITE_FULL else ""

@@ -252,3 +252,15 @@ def test_an_argument_that_is_not_utf8_is_named(
     assert "Argument 2 is not UTF-8 text." in capsys.readouterr().err
     assert run(["trace", "m-1", "--data", str(some_data)]) == 1
     assert "This is a defect of Punchcard: UnicodeEncodeError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["doctor", "--json"], ["doctor"], ["check", "--json"], ["check"]], ids=" ".join)
+def test_a_file_may_have_a_name_that_is_not_text(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c\udcff.toml"
+    file.write_text('[workspace]\nname = "Acme"\n')
+    assert run([*command, "--config", str(file)]) in (0, 1)  # a port may be in use
+    captured = capsys.readouterr()
+    assert "UTF-8" not in captured.err
+    assert "c���.toml" in captured.out or "c�.toml" in captured.out or command == ["doctor"]
