@@ -100,5 +100,5 @@ def test_a_property_is_masked_for_a_partner(
     received = {event["messageId"]: event["properties"] for sent in receiver.requests for event in sent.events}
     assert [received[f"m-{number}"]["phone"] for number in (1, 2, 3)] == [PHONE, PHONE, "••••4567"]
     page.goto("/events/m-3")
-    expect(page.locator("main")).to_contain_text("Changed for hook: properties.phone masked.")
+    expect(page.locator("main")).to_contain_text("Changed for this destination: properties.phone masked.")
     assert PHONE in page.locator("pre").first.inner_text()  # as received
