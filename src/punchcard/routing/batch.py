@@ -184,12 +184,11 @@ def _plan_record(
     key_start = message_key(source, "")
     has_settings = record.call == PARTNER
     items = batch.items[number]
-    suppressed = batch.suppressed.get(number, ())
     keys = [key_start + item.message_id for item in items]
     seen_earlier = index.known(keys)
     for event_number, (item, key) in enumerate(zip(items, keys, strict=True)):
         if isinstance(item, IngestFailure):
-            results.append(SUPPRESSED_RESULTS if event_number in suppressed else _failed(item))
+            results.append(SUPPRESSED_RESULTS if event_number in batch.suppressed.get(number, ()) else _failed(item))
             continue
         if event_number in stopped:
             results.append(_stopped_results(stopped[event_number], key, seen_now, seen_earlier))
