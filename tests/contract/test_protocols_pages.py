@@ -124,7 +124,7 @@ def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBr
     assert "Replay blocked events" in blocked
     filled = owner.get(replay).text
     assert 'value="filtered_at_source" selected' in filled
-    assert '<option value="website" selected>' in filled
+    assert '<option value="website" selected>website</option>' in filled
     assert "Schema violation" in owner.get("/events/c1").text or "schema_violation" in owner.get("/events/c1").text
 
     assert owner.post(source_path, action="disconnect").status == 303
