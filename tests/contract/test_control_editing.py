@@ -188,11 +188,7 @@ def test_the_app_previews_saves_undoes_and_removes(world: PublicApiServer, owner
 
 def test_what_is_typed_wrong_is_shown_beside_its_field(world: PublicApiServer, owner: FormBrowser) -> None:
     place = "/privacy/controls/destination/hook"
-    for path, action, message in (
-        ("card", "mask", "Begin with properties."),
-        ("properties.card", "allow", "the value stays as it was sent"),
-    ):
-        assert message in owner.post(f"{place}/preview", path=path, action=action).text
+    assert "Begin with properties." in owner.post(f"{place}/preview", path="card", action="mask").text
     refused = owner.post(place, path="card", action="mask")
     assert refused.status == 422
     assert "Begin with properties." in refused.text
