@@ -271,7 +271,7 @@ def test_a_filter_is_built_seen_on_real_events_and_saved_live(chromium: Browser,
         expect(page.locator("[data-preview]")).to_contain_text("1 of the newest")
         expect(page.locator("[data-builder]")).to_be_hidden()
         page.locator("[data-fql]").fill("event = ")
-        expect(page.locator("[data-preview]")).to_contain_text("at the end")
+        expect(page.locator("[data-preview]")).to_contain_text("At the end")
         page.locator("[data-fql]").fill('event = "Checked In" and userId = "ben"')
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("status").first).to_contain_text("applies immediately")
