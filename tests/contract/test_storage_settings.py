@@ -19,6 +19,7 @@ WRONG = {
     "login": ("locked_out", None, "postgres", "not permitted to log in"),
     "database": ("postgres", None, "no_such_database", "does not exist"),
     "address": ("stranger", None, "postgres", "pg_hba.conf"),
+    "schema": ("homeless", None, "postgres", "no schema has been selected"),
     "rights": ("powerless", None, "closed", "permission denied"),
 }
 RULES = "local all cautious scram-sha-256\nlocal all stranger reject\nlocal all all trust\n"
@@ -39,13 +40,14 @@ def server_url(postgres_server_url: str) -> Iterator[str]:
         before = rules.read_text()
         rules.write_text(RULES)
         administrator.execute("SELECT pg_reload_conf()")
-        for name, options in {"cautious": "PASSWORD 'secret'", "stranger": "", "powerless": ""}.items():
+        for name, options in {"cautious": "PASSWORD 'secret'", "stranger": "", "powerless": "", "homeless": ""}.items():
             administrator.execute(f"CREATE ROLE {name} LOGIN {options}".encode())
+        administrator.execute("ALTER ROLE homeless SET search_path = nowhere")
         administrator.execute("CREATE ROLE locked_out NOLOGIN")
         administrator.execute("CREATE DATABASE closed")
         yield postgres_server_url
         administrator.execute("DROP DATABASE closed WITH (FORCE)")
-        for name in ("cautious", "stranger", "powerless", "locked_out"):
+        for name in ("cautious", "stranger", "powerless", "homeless", "locked_out"):
             administrator.execute(f"DROP ROLE {name}".encode())
         rules.write_text(before)
         administrator.execute("SELECT pg_reload_conf()")

@@ -69,7 +69,7 @@ def _report_defect(error: Exception) -> int:
     if os.environ.get("PUNCHCARD_LOG_LEVEL", "").lower() == "debug":
         traceback.print_exc()
     _print_error(
-        f"This is a defect of Punchcard: {type(error).__name__}: {error}. "
+        f"This is a defect of Punchcard: {type(error).__name__}: {' '.join(str(error).split())}. "
         "Please report it. Set PUNCHCARD_LOG_LEVEL=debug for the stack trace."
     )
     return FAILED
