@@ -130,7 +130,7 @@ def _pieces(file: Path) -> Iterator[bytes]:
             while piece := opened.read(_PIECE_BYTES):
                 yield piece
     except OSError as error:
-        raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
+        raise ConfigurationError(f"{file}: The file cannot be read: {error.strerror}.") from error
 
 
 def _print(upload: ListUpload, computation: Computation, options: UploadOptions) -> None:

@@ -158,7 +158,7 @@ def infer_plan(settings: Settings, source: str, *, name: str | None, days: int, 
         with store.reading() as work:
             rules = infer_rules(work, source, since=SystemClock().now() - timedelta(days=days))
         if not rules:
-            raise ConfigurationError(f"{source} has sent no events in the last {days} days.")
+            raise ConfigurationError(f"The source {source} has sent no events in the last {days} days.")
         plan = _new_plan(workspace, name or f"Plan of {source}", rules)
         if dry_run:
             sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(export_body(plan)), indent=2) + b"\n")
