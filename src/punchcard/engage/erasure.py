@@ -200,7 +200,7 @@ def _profiles_of(work: Connection, ids: ErasedIds) -> set[int]:
 
 def _others_with_email(work: Connection, ids: ErasedIds) -> set[int]:
     """Return the profiles of other persons of whom events were deleted, because they have an email of a subject."""
-    if not ids.emails_decide:
+    if not ids.named_emails:
         return set()
     others = {(USER_ID, value) for value in ids.foreign_user_ids} | {(EMAIL, value) for value in ids.foreign_emails}
     return set(owners_of(work, others).values())

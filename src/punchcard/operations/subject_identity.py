@@ -1,7 +1,7 @@
 """All ids of the subjects of a regulation: those that were named, and those that lead to the same profiles.
 
 An id may also occur in events of other persons: on a shared device, or with a shared email. The user id decides, then
-the email; in a deletion by email or anonymous id the email does. See `ErasedIds.owns`.
+the email; in a deletion by email, that email does. See `ErasedIds.owns`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -41,11 +41,7 @@ def resolve_subjects(
         StorageError: The lake cannot be read.
     """
     type_ = _TYPES[subject_type]
-    named = {
-        (type_, trimmed_email(subject) or subject if subject_type is SubjectType.EMAIL else subject)
-        for subject in subjects
-    }
-    ids, profiles = _with_profiles(work, named)
+    ids, profiles = _with_profiles(work, {(type_, value) for value in _named(subject_type, subjects)})
     events = list(candidates(erased_ids(ids, profiles)))
     # What Engage has not given to any profile is known from the events alone.
     unowned = _ids_beside(work, events, ids)
@@ -74,8 +70,16 @@ def resolve_regulated(
     if not regulation.type.deletes:
         return resolve_subjects(work, subject_type, subjects)
     ids = resolve_subjects(work, subject_type, subjects, candidates=candidates)
-    # A guest may have another user id with each order, and the same email. A user id is one person's.
-    return replace(ids, emails_decide=subject_type is not SubjectType.USER_ID)
+    if subject_type is not SubjectType.EMAIL:
+        return ids
+    # A guest may have another user id with each order, and the same email.
+    return replace(ids, named_emails=frozenset(_named(subject_type, subjects)))
+
+
+def _named(subject_type: SubjectType, subjects: Collection[str]) -> set[str]:
+    if subject_type is not SubjectType.EMAIL:
+        return set(subjects)
+    return {trimmed_email(subject) or subject for subject in subjects}
 
 
 def erased_ids(

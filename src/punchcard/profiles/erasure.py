@@ -31,7 +31,8 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
         foreign_user_ids: User ids of other persons that occur in events together with an email or anonymous id of a
             subject: such an event is theirs.
         foreign_emails: Likewise.
-        emails_decide: True if an event with an email of a subject is theirs, whatever its user id.
+        named_emails: Those that the regulation names: an event with one is theirs, whatever its user id. Of an email
+            that a profile adds, such as the one that a shop gives all its guests, that is not known.
     """
 
     user_ids: frozenset[str] = frozenset()
@@ -41,18 +42,17 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
     profiles: frozenset[int] = frozenset()
     foreign_user_ids: frozenset[str] = frozenset()
     foreign_emails: frozenset[str] = frozenset()
-    emails_decide: bool = False
+    named_emails: frozenset[str] = frozenset()
 
     def owns(self, *, user_id: str | None, anonymous_id: str | None, email: str | None) -> bool:
         """Return whether an event with these ids is about a subject. The strongest id of another person wins."""
         if user_id is not None and user_id in self.user_ids:
             return True
-        has_email = email is not None and email in self.emails
-        if has_email and self.emails_decide:
+        if email is not None and email in self.named_emails:
             return True
         if user_id is not None and user_id in self.foreign_user_ids:
             return False
-        if has_email:
+        if email is not None and email in self.emails:
             return True
         if email is not None and email in self.foreign_emails:
             return False
