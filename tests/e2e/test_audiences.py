@@ -156,7 +156,7 @@ def test_nested_traits_make_members_and_a_trait_that_nobody_has_is_warned_about_
     status, made = product.call("POST", path, body={"name": "Misspelt", "definition": misspelt})
     assert status == 200
     warnings = made["data"]["warnings"]
-    assert 'misspelt: Nobody has a trait "adress" yet. Did you mean "address"?' in warnings
+    assert 'Misspelt: Nobody has a trait "adress" yet. Did you mean "address"?' in warnings
     assert any(
         'No event "Order Complete" was received yet. Did you mean "Order Completed"' in warning for warning in warnings
     )
