@@ -141,6 +141,16 @@ def test_a_clock_that_is_set_while_visits_arrive_costs_nothing(
     assert defects_in(serving.log, log.read_text()) == []
 
 
+def remove_while_written(folder: Path) -> None:
+    """Remove a folder to which a process writes: a new file in it may come between."""
+
+    def is_removed() -> bool:
+        shutil.rmtree(folder, ignore_errors=True)
+        return not folder.exists()
+
+    wait_until(is_removed)
+
+
 def test_a_data_folder_that_is_removed_under_running_machines_costs_no_award(
     tmp_path: Path, postgres_url: str, sandbox: SandboxProcess
 ) -> None:
@@ -153,8 +163,8 @@ def test_a_data_folder_that_is_removed_under_running_machines_costs_no_award(
     ):
         with sending_meanwhile(sender, serving):
             wait_until(lambda: len(sender.awards(sandbox)) > 5)
-            shutil.rmtree(serving.data)
-            shutil.rmtree(tmp_path / "worker")
+            remove_while_written(serving.data)
+            remove_while_written(tmp_path / "worker")
             count = len(sender.acknowledged)
             wait_until(lambda: len(sender.awards(sandbox)) > count + 10)
         sender.wait_until_awarded(sandbox)
