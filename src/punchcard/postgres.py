@@ -83,8 +83,8 @@ _PROVE_ROOM: Final = (
 LOCKED_STATE: Final = "55P03"
 """The SQLSTATE of a statement that has waited for a lock for too long."""
 
-# The SQLSTATE of a refusal: classes 28 (authorization) and 42501 (privileges), 3D000 (there is no such database) and
-# 3F000 (no such schema, where the URL or the user has a search_path).
+# SQLSTATEs of settings that no retry corrects: class 28 (authorization), 42501 (privileges), 3D000 (unknown database),
+# and 3F000 (unknown schema, where the URL or the user sets a search_path).
 _REFUSED_STATES: Final = ("28", "42501", "3D000", "3F000")
 # A server that refuses a new connection gives libpq no state, only words. In another language than English they are
 # not recognized: then a process waits and shows them.

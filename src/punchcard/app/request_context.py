@@ -201,7 +201,7 @@ class RequestContext:
         return destination_names(self.dependencies.current()).get(slug, slug)
 
     def is_only_destination(self, slug: str) -> bool:
-        """Return whether there is no other destination, so that lists need not name it in each row."""
+        """Return whether this is the only destination: lists then leave its name out of their rows."""
         return list(self.dependencies.current().destinations) == [slug]
 
     def source_name(self, slug: str) -> str:

@@ -56,12 +56,6 @@ class JsonMembers:
         parent[path[-1]] = msgspec.Raw(value)
         return True
 
-    def remove(self, path: tuple[str, ...]) -> bytes | None:
-        """Remove the member at a path; return its JSON text, None if there is none."""
-        parent = find_object(self.root, path[:-1])
-        value = None if parent is None else parent.pop(path[-1], None)
-        return None if value is None else text_of(value)
-
     def change(self, path: tuple[str, ...], change: Callable[[bytes], bytes | None]) -> bool:
         """Replace each value at a path, but null; return whether there is one.
 

@@ -9,8 +9,8 @@ import msgspec
 
 from punchcard.filters.transformation_definitions import split_path
 from punchcard.workspace.model import Destination, PropertyControls, Source, Workspace
-from punchcard.workspace.part_names import name_parts
-from punchcard.workspace.persistence import PartKey, parts_by_key
+from punchcard.workspace.part_names import name_destinations, name_parts, name_sources
+from punchcard.workspace.persistence import parts_by_key
 from punchcard.workspace.problems import KeyPath, Problem
 
 CONTROLS_MAX: Final = 200
@@ -52,16 +52,17 @@ def control_values(controls: PropertyControls) -> dict[str, list[str]]:
 def find_control_warnings(before: Workspace, after: Workspace) -> list[str]:
     """Return warnings about new controls of properties by which awards, identity, audiences or filters work."""
     names = name_parts(parts_by_key(after))
+    destinations = name_destinations(after.destinations)
     texts = [(f"audience or trait {names[part.kind, part.key]}", part.definition) for part in after.computations]
     texts += [
-        (f"filter {rule.title} of {names['destination', destination.slug]}", rule.condition)
+        (f"filter {rule.title} of {destinations[destination.slug]}", rule.condition)
         for destination in after.destinations
         for rule in destination.filters
     ]
     # The values that a destination gets are changed behind its filters, and audiences see the original.
     return [
-        *_warnings_of(before.sources, after.sources, texts, _titles(names, "source")),
-        *_warnings_of(before.destinations, after.destinations, (), _titles(names, "destination")),
+        *_warnings_of(before.sources, after.sources, texts, name_sources(after.sources)),
+        *_warnings_of(before.destinations, after.destinations, (), destinations),
     ]
 
 
@@ -80,10 +81,6 @@ def _warnings_of(
             users += [user for user, text in texts if re.search(rf"\b{re.escape(leaf)}\b", text)]
             if users:
                 yield f"{titles[part.slug]}: {name} is controlled, but used by {', '.join(users)}."
-
-
-def _titles(names: Mapping[PartKey, str], kind: str) -> dict[str, str]:
-    return {slug: name for (part_kind, slug), name in names.items() if part_kind == kind}
 
 
 def control_paths(controls: PropertyControls) -> set[str]:

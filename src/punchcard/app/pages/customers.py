@@ -212,10 +212,8 @@ def _rendered(
                 account.destination.slug,
                 page_path("destinations", account.destination.slug, "replays", customer=person.emails[0]),
             )
-            for account in accounts
-        ]
-        if person.emails
-        else [],
+            for account in accounts  # there are none without an email
+        ],
     )
 
 
