@@ -334,12 +334,18 @@ def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def own_kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Three Kafka brokers for the tests of a module, which may kill them and start them again."""
+def three_brokers(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from punchcard.testing.kafka import kafka_cluster
 
     with kafka_cluster(tmp_path_factory.mktemp("kafka"), kafka_jars, brokers=3) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def own_kafka(three_brokers: Any) -> Any:
+    """Three Kafka brokers for the tests of a module, which may kill them and start them again."""
+    three_brokers.wait_until_ready()  # the test before may have killed one
+    return three_brokers
 
 
 @contextmanager

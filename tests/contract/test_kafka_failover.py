@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -72,6 +72,21 @@ class Sender:
             number += _RECORDS_AT_ONCE
 
 
+@contextmanager
+def opened(url: str) -> Iterator[KafkaEventLog]:
+    """An event log that is opened as processes open it: again and again while the cluster changes."""
+    logs: list[KafkaEventLog] = []
+
+    def is_open() -> bool:
+        with suppress(StorageError):
+            logs.append(KafkaEventLog(url))
+        return bool(logs)
+
+    wait_until(is_open)
+    with closing(logs[0]) as log:
+        yield log
+
+
 def stored(log: KafkaEventLog) -> dict[int, int]:
     """Return the number of each stored record by its position."""
     numbers: dict[int, int] = {}
@@ -88,7 +103,7 @@ def test_nothing_acknowledged_is_lost_doubled_or_out_of_order_over_two_kills_of_
 ) -> None:
     topic = f"kills-{partitions}"
     topics = [topic] if partitions == 1 else [topic, f"{topic}-bodies"]
-    with closing(KafkaEventLog(own_kafka.url(topic))) as log:
+    with opened(own_kafka.url(topic)) as log:
         log.set_partitions(partitions)
         sender = Sender(log)
         with sender.sending():
@@ -121,7 +136,7 @@ def test_without_a_quorum_requests_get_503_until_the_brokers_are_back(own_kafka:
     def tracking_app(commit: GroupCommit) -> TrackingApp:
         return TrackingApp(commit, keys=lambda _: True, clock=ManualClock(), body_seconds=PATIENCE_SECONDS)
 
-    with closing(KafkaEventLog(own_kafka.url("quorum"))) as log, closing(ListeningApp(log, tracking_app)) as app:
+    with opened(own_kafka.url("quorum")) as log, closing(ListeningApp(log, tracking_app)) as app:
         assert post_event(app.port, "before") == (200, None)
         # The one that is left is the leader: it can be read, and acknowledges nothing.
         others = [broker for broker in own_kafka.brokers if broker is not own_kafka.leader_of("quorum")]
@@ -165,7 +180,7 @@ def identity_of(log: KafkaEventLog) -> str:
 
 
 def test_a_frozen_leader_is_replaced(own_kafka: KafkaCluster) -> None:
-    with closing(KafkaEventLog(own_kafka.url("frozen"))) as log:
+    with opened(own_kafka.url("frozen")) as log:
         log.append([record(0)])
         own_kafka.wait_until_in_sync("frozen")
         leader = own_kafka.leader_of("frozen")
@@ -198,7 +213,7 @@ def test_an_append_outlasts_an_election_by_kafkas_own_time_outs(kafka_jars: Path
 
 
 def test_who_reads_all_the_time_finds_the_next_leader(own_kafka: KafkaCluster) -> None:
-    with closing(KafkaEventLog(own_kafka.url("read"))) as log:
+    with opened(own_kafka.url("read")) as log:
         log.append([record(0)])
         own_kafka.wait_until_in_sync("read")
         assert stored(log) == {1: 0}
@@ -214,7 +229,7 @@ def test_who_reads_all_the_time_finds_the_next_leader(own_kafka: KafkaCluster) -
 
 def test_waiting_for_the_next_leader_takes_little_processor_time(own_kafka: KafkaCluster) -> None:
     """Clients that take the cores of a small machine keep its brokers from electing a leader."""
-    with closing(KafkaEventLog(own_kafka.url("patient"))) as log:
+    with opened(own_kafka.url("patient")) as log:
         log.append([record(0)])
         own_kafka.wait_until_in_sync("patient")
         leader = own_kafka.leader_of("patient")

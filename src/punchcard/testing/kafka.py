@@ -128,18 +128,25 @@ class KafkaCluster:
         known = {"replication": min(3, len(self.brokers)), **options}
         return f"kafka://{self.addresses}/{topic}?" + "&".join(f"{name}={value}" for name, value in known.items())
 
-    def admin(self) -> AdminClient:
-        """Return a client to look into the cluster with, and to change it."""
-        options: dict[str, Any] = {"bootstrap.servers": self.addresses, "log_level": 2, **self._client_options}
+    def admin(self, addresses: str = "") -> AdminClient:
+        """Return a client to look into the cluster with, and to change it; it knows all brokers, or those addresses."""
+        servers = addresses or self.addresses
+        options: dict[str, Any] = {"bootstrap.servers": servers, "log_level": 2, **self._client_options}
         return AdminClient(options)
 
     def leader_of(self, topic: str) -> Broker:
-        """Return the broker that leads the partition of a topic."""
-        leaders = [
-            partition.leader
-            for partition in self.admin().list_topics(topic, timeout=10).topics[topic].partitions.values()
-        ]
-        return next(broker for broker in self.brokers if broker.number == leaders[0])
+        """Return the broker that leads the first partition of a topic, once there is one."""
+        admin = self.admin()
+
+        def leader() -> Broker | None:
+            with suppress(KafkaException, KeyError):  # a broker that has just started may not know the topic
+                number = admin.list_topics(topic, timeout=5).topics[topic].partitions[0].leader
+                return next((broker for broker in self.brokers if broker.number == number), None)
+            return None
+
+        broker = wait_until(leader)
+        assert broker is not None
+        return broker
 
     def wait_for_next_leader(self, broker: Broker, *topics: str) -> None:
         """Wait until other brokers than this one lead topics with one partition, as clients see it."""
@@ -168,16 +175,20 @@ class KafkaCluster:
         wait_until(is_in_sync)
 
     def wait_until_ready(self) -> None:
-        """Wait until all brokers that run have joined the cluster."""
-        expected = {broker.number for broker in self.brokers if broker.is_running()}
-        admin = self.admin()
+        """Wait until each broker that runs knows of all that run: a client may ask any of them."""
+        running = [broker for broker in self.brokers if broker.is_running()]
+        expected = {broker.number for broker in running}
+        ready: set[int] = set()
 
         def is_ready() -> bool:
-            ended = [broker for broker in self.brokers if broker.number in expected and not broker.is_running()]
-            assert not ended, ended[0].log[-3_000:]
-            with suppress(KafkaException):
-                return expected <= set(admin.list_topics(timeout=5).brokers)
-            return False
+            for broker in running:
+                assert broker.is_running(), broker.log[-3_000:]
+                if broker.number not in ready:
+                    with suppress(KafkaException):  # a new client asks the only broker that it knows
+                        metadata = self.admin(broker.address).list_topics(timeout=5)
+                        if metadata.orig_broker_id == broker.number and expected <= set(metadata.brokers):
+                            ready.add(broker.number)
+            return ready == expected
 
         wait_until(is_ready)
 
