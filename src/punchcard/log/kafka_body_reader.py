@@ -7,6 +7,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from punchcard.log.kafka_clients import open_client
 from punchcard.log.kafka_cluster import ANSWER_SECONDS, KafkaCluster, look_for_leader
 from punchcard.log.kafka_reader import CONSUMER, GONE
 
@@ -37,7 +38,7 @@ class KafkaBodyReader:
         self._cluster = cluster
         self._topic = topic
         self._is_lost = is_lost
-        self._consumer = Consumer({**cluster.client_settings(), **CONSUMER, **_BODIES})
+        self._consumer = open_client(Consumer, {**cluster.client_settings(), **CONSUMER, **_BODIES})
         self._next: dict[int, int] = {}
         self._early: dict[int, _EarlyMessages] = {}
         self._paused: set[int] = set()

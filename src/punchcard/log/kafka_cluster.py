@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
@@ -14,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, TopicDescription
 
 from punchcard.errors import ConfigurationError, StorageError, StorageSettingsError
+from punchcard.log.kafka_clients import destroy_unused, open_client
 from punchcard.log.kafka_errors import (
     CHANGING,
     NO_ACCESS,
@@ -79,12 +81,13 @@ class KafkaCluster:
         self._client: AdminClient | None = self._new_client()
         # Reads nothing: a broker answers in turn, and its response to a consumer that does waits for the next record.
         with self.failures("opened"):
-            self._asking: Consumer | None = Consumer({**self.client_settings(), **_ASKING})
+            self._asking: Consumer | None = open_client(Consumer, {**self.client_settings(), **_ASKING})
 
     def close(self) -> None:
         """End the clients. Without this, their threads would wait for the garbage collector."""
         with self._connecting:
             self._client = self._asking = None
+        destroy_unused()
 
     def client_settings(self) -> dict[str, Any]:
         """Return what all clients have in common."""
@@ -183,7 +186,7 @@ class KafkaCluster:
 
     def _new_client(self) -> AdminClient:
         with self.failures("opened"):
-            return AdminClient(self.client_settings())
+            return open_client(AdminClient, self.client_settings())
 
     def admin(self) -> AdminClient:
         """Return the client of the cluster. To be held until a request is answered: without it, that never is.
@@ -285,7 +288,7 @@ class _Request(Generic[K, T]):
 
     def results(self) -> dict[K, T]:
         """Return the results of all parts, which are there."""
-        return {key: future.result() for key, future in self.futures.items()}
+        return {key: _result(future) for key, future in self.futures.items()}
 
 
 def _wait_for_any(pending: Sequence[_Request[K, T]]) -> list[_Request[K, T]]:
@@ -308,4 +311,16 @@ def look_for_leader(client: Consumer | Producer, topic: str) -> None:
 def only(futures: "Mapping[Any, Future[T]]") -> T:
     """Return the only result of a request, once it is there."""
     (future,) = futures.values()
-    return future.result(timeout=2 * ANSWER_SECONDS)
+    wait([future], timeout=2 * ANSWER_SECONDS)
+    return _result(future)
+
+
+def _result(future: "Future[T]") -> T:
+    """Return the result of a request, or raise a copy of its error.
+
+    The future refers to the error. If it was raised, it would refer to the frames with the future and the client.
+    """
+    error = future.exception(timeout=0)
+    if error is not None:
+        raise copy(error)
+    return future.result()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from punchcard.errors import StorageError
+from punchcard.log.kafka_clients import open_client
 from punchcard.log.kafka_cluster import ANSWER_SECONDS, PARTITION, KafkaCluster, look_for_leader
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class KafkaReader:
         first, self._end = cluster.range_of(topic)
         self.first_offset = self.next_offset = max(offset, first)
         with cluster.failures("read"):
-            self._consumer = Consumer({**cluster.client_settings(), **CONSUMER})
+            self._consumer = open_client(Consumer, {**cluster.client_settings(), **CONSUMER})
             self._assign()
 
     def look(self) -> int:

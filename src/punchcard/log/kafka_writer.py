@@ -10,6 +10,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaException, Message, Producer
 
 from punchcard.errors import StorageError
+from punchcard.log.kafka_clients import open_client
 from punchcard.log.kafka_cluster import PARTITION, KafkaCluster, look_for_leader
 
 # By Kafka's own time-outs another leader is elected after 10 seconds, and after 13 if the dead broker was the active
@@ -71,7 +72,7 @@ class KafkaWriter:
             written = _Written()
             try:
                 if self._producer is None:
-                    self._producer = Producer({**self._cluster.client_settings(), **_PRODUCER})
+                    self._producer = open_client(Producer, {**self._cluster.client_settings(), **_PRODUCER})
                 partitions = partitions or [PARTITION] * len(messages)
                 for partition, (value, content, milliseconds) in zip(partitions, messages, strict=True):
                     self._producer.produce(
