@@ -14,6 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from punchcard.log.kafka_clients import open_client
 from punchcard.testing.ports import reserved_port
 from punchcard.testing.waiting import wait_until
 
@@ -132,7 +133,7 @@ class KafkaCluster:
         """Return a client to look into the cluster with, and to change it; it knows all brokers, or those addresses."""
         servers = addresses or self.addresses
         options: dict[str, Any] = {"bootstrap.servers": servers, "log_level": 2, **self._client_options}
-        return AdminClient(options)
+        return open_client(AdminClient, options)
 
     def leader_of(self, topic: str) -> Broker:
         """Return the broker that leads the first partition of a topic, once there is one."""
