@@ -31,7 +31,7 @@ LARGER_FILES = {
     "src/punchcard/store/delivery/outbox.py": 416,
     # Every setting with its type, and what is derived from several.
     "src/punchcard/runtime/settings.py": 436,
-    "src/punchcard/workspace/snapshot.py": 453,
+    "src/punchcard/workspace/snapshot.py": 451,
     # The steps of a deletion, in their order; reading a request body, whole or some of its events.
     "src/punchcard/operations/deletion_runner.py": 413,
     "src/punchcard/events/parse.py": 413,

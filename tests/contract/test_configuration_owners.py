@@ -180,7 +180,8 @@ def test_pages_of_what_the_file_manages_are_marked_and_read_only(world: PublicAp
         assert "managed by file" in browser.get(path).text, path
     response = browser.post("/sources/website", name="Shop", enabled="on")
     assert response.status == 409
-    assert "[[sources]]" in response.text
+    assert "The config file manages source Website. Change it in the file." in response.text
+    assert response.text.count("[[sources]]") == 1
     assert persistence.load(world.store, world._keyring).workspace.sources[1].name == "Website"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from punchcard.operations.alert_evaluation import build_content
 from punchcard.operations.alerts import find_alerts
 from punchcard.runtime.readiness import read_problems
 from punchcard.store.routing.held import count_held, count_held_for
@@ -205,6 +206,28 @@ def test_rows_that_are_no_json_at_all_stop_nothing_else(sqlite_world: PublicApiS
     restore(world, body)
     world.route()
     assert awarded(world, "perkville") == ["m1"]
+
+
+@pytest.mark.parametrize("kind", ["tracking_plan", "transformation", "alert_channel"])
+def test_every_kind_of_part_that_cannot_be_read_is_reported(sqlite_world: PublicApiServer, kind: str) -> None:
+    rewrite(sqlite_world, kind, "torn", lambda _: '{"slug": "to')
+    messages = {problem["slug"]: problem["message"] for problem in read_problems(sqlite_world.watch)}
+    assert messages["torn"].startswith(f"{kind.replace('_', ' ').capitalize()} torn cannot be used as it is stored.")
+
+
+@pytest.mark.parametrize(("kind", "part"), [("audience", "computation"), ("tracking_plan", "tracking_plan")])
+def test_alerts_say_the_names_of_parts_that_cannot_be_used(sqlite_world: PublicApiServer, kind: str, part: str) -> None:
+    world = sqlite_world
+    body = {"key": "buyers", "slug": "buyers", "kind": kind, "name": "Best buyers", "definition": "event("}
+    rewrite(
+        world, kind, "buyers", lambda _: json.dumps(body if kind == "audience" else body | {"rules": [{"type": 5}]})
+    )
+    snapshot = world.watch.newest()
+    assert {(problem.kind, problem.slug) for problem in snapshot.problems()} == {(part, "buyers")}
+    with world.store.reading() as work:
+        (alert,) = find_alerts(work, snapshot, now=world.clock.now())
+    title = build_content(alert, snapshot, now=world.clock.now()).title
+    assert title in ("Best buyers cannot be computed.", "Best buyers cannot be used.")
 
 
 @pytest.mark.parametrize("change", WORKSPACE_DAMAGES.values(), ids=WORKSPACE_DAMAGES)

@@ -105,10 +105,10 @@ def test_what_the_config_file_manages_is_refused_or_skipped(
     file.write_text(SOURCE.format(name="Store"))
     assert run(["apply", str(file), "--data", str(data), "--yes"]) == 0
     text = printed(capsys, "restore", "1", "--yes", "--data", str(data), status=1)
-    assert "manages source website" in text
+    assert "manages source Store. Change" in text
     assert "--skip-managed" in text
     text = printed(capsys, "restore", "1", "--yes", "--skip-managed", "--data", str(data))
-    assert "The config file manages source website, which stays as it is." in text
+    assert "The config file manages source Store, which stays as it is." in text
     workspace = configuration(data)
     assert workspace.sources[0].name == "Store"
     assert workspace.destinations[0].settings["eventToPerkMap"] == {"Checked In": "123456"}

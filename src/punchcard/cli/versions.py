@@ -14,7 +14,6 @@ from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.workspace.change_texts import PartChange
 from punchcard.workspace.ownership import ManagedByFileError
-from punchcard.workspace.part_names import describe_part
 from punchcard.workspace.persistence import PartKey
 from punchcard.workspace.restoring import Restore
 from punchcard.workspace.versions import channel_of
@@ -79,7 +78,7 @@ def restore_version(
         planned = versions.plan(restore, skip_managed=skip_managed)
         _print_changes(planned.changes)
         for key in planned.left:
-            print(f"Note: The config file manages {describe_part(key)}, which stays as it is.")
+            print(f"Note: The config file manages {planned.names[key]}, which stays as it is.")
         if planned.managed:
             raise ManagedByFileError(_refusal(planned))
         if not planned.changes:
@@ -107,7 +106,7 @@ def _print_changes(changes: Sequence[PartChange]) -> None:
 
 
 def _refusal(planned: RestorePlan) -> str:
-    names = ", ".join(map(describe_part, planned.managed))
+    names = ", ".join(planned.names[key] for key in planned.managed)
     remedy = "" if planned.restore.part else ", or add --skip-managed to leave it as it is"
     return f"The config file manages {names}. Change it in the file{remedy}. Nothing was changed."
 

@@ -38,6 +38,7 @@ from punchcard.store.operations.alerts import (
 )
 from punchcard.workspace.alert_rules import AlertKind, Severity
 from punchcard.workspace.alert_settings import parse_quiet_hours
+from punchcard.workspace.computations import COMPUTATION_KINDS
 from punchcard.workspace.model import AlertChannel
 from punchcard.workspace.names_of_snapshot import destination_names, source_names
 from punchcard.workspace.snapshot import Snapshot
@@ -125,10 +126,17 @@ def build_content(
 
 def _with_name(alert: Alert, snapshot: Snapshot) -> Alert:
     """Return the alert with the names of what it is about, for its texts only: an alert is known by the slug."""
-    if alert.kind is AlertKind.SOURCE_SILENT:
-        return replace(alert, name=source_names(snapshot).get(alert.subject, ""))
-    if alert.kind in (AlertKind.COMPUTATION, AlertKind.SYNC) and alert.subject in snapshot.computations:
-        alert = replace(alert, name=snapshot.computations[alert.subject].configured.name)
+    names = snapshot.part_names
+    match alert.kind:
+        case AlertKind.SOURCE_SILENT:
+            return replace(alert, name=source_names(snapshot).get(alert.subject, ""))
+        case AlertKind.VOLUME | AlertKind.PERSONAL_DATA:
+            return replace(alert, sources=tuple(names.get(("source", slug), slug) for slug in alert.sources))
+        case AlertKind.COMPUTATION | AlertKind.SYNC:
+            keys = ((kind, alert.subject) for kind in COMPUTATION_KINDS)
+            alert = replace(alert, name=next((names[key] for key in keys if key in names), ""))
+        case AlertKind.INVALID:
+            alert = replace(alert, name=names.get((alert.reason, alert.subject), ""))
     if alert.destination not in snapshot.destinations:
         return alert
     name = destination_names(snapshot)[alert.destination]

@@ -19,7 +19,8 @@ class Alert:
         subject: A destination's slug, or an event's name.
         destination: Slug; "" if none is concerned.
         destination_name: What texts call it; "" while only the slug is known.
-        name: What texts call the audience, trait or source that is the subject; "" for any other subject.
+        name: What texts call the subject if it is a part of the configuration; "" for any other subject.
+        sources: Slugs of the sources that sent what it is about; their names in texts.
         count: How many events or awards; 0 where that says nothing.
         detail: A sentence, "" if the kind says all.
         until: When it ended, None while it lasts.
@@ -35,6 +36,7 @@ class Alert:
     destination: str = ""
     destination_name: str = ""
     name: str = ""
+    sources: tuple[str, ...] = ()
     count: int = 0
     reason: str = ""
     detail: str = ""

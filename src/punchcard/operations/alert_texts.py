@@ -104,7 +104,7 @@ def _invalid(alert: Alert, zone: ZoneInfo) -> AlertText:
     else:
         path = f"{_base(alert)}/{'filters' if alert.detail.startswith('filter ') else 'settings'}"
     return AlertText(
-        title=f"{alert.subject} cannot be used.",
+        title=f"{alert.subject_name} cannot be used.",
         detail=_join(as_sentence(alert.detail), held),
         remedy="Correct it in the App or in the config file.",
         path=path,
@@ -200,9 +200,10 @@ def _source_silent(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _volume(alert: Alert, zone: ZoneInfo) -> AlertText:
+    source = ", ".join(alert.sources) or "its source"
     return AlertText(
         title=f"“{alert.subject}” was received {count_noun(alert.count, 'time')} in the last 24 hours.",
-        detail=f"Usually {alert.reason or 'its source'} sends it {count_noun(round(alert.value), 'time')} a day.",
+        detail=f"Usually {source} sends it {count_noun(round(alert.value), 'time')} a day.",
         remedy="See whether the sender was changed.",
         path=f"/events?time=24h&source={quote(alert.reason)}&name={quote(alert.subject)}",
     )
@@ -360,7 +361,7 @@ def _certificate(alert: Alert, zone: ZoneInfo) -> AlertText:
 
 
 def _personal_data(alert: Alert, zone: ZoneInfo) -> AlertText:
-    sources = f"Sent by {alert.detail}." if alert.detail else ""
+    sources = f"Sent by {', '.join(alert.sources)}." if alert.sources else ""
     return AlertText(
         title=f"Values of {alert.subject} look like {alert.reason or 'personal data'}.",
         detail=_join(sources, f"First seen {format_moment(alert.since, zone)}."),

@@ -1,7 +1,7 @@
 """The versions of the configuration as operators see them: list, compare, restore, undo."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
@@ -48,12 +48,14 @@ class RestorePlan:
         changes: In words; empty if the configuration is as at the version.
         managed: Parts among them that the config file manages, which prevents the restore.
         left: Parts that differ, but stay as the config file has them.
+        names: How messages name the parts of `managed` and `left`.
     """
 
     restore: Restore
     changes: Sequence[PartChange]
     managed: Sequence[PartKey] = ()
     left: Sequence[PartKey] = ()
+    names: Mapping[PartKey, str] = field(default_factory=dict)
 
     @property
     def needs_owner(self) -> bool:
@@ -151,8 +153,13 @@ class ConfigurationVersions:
         if skip_managed and managed:
             restore, left, managed = replace(restore, leave=restore.leave | frozenset(managed)), managed, ()
             desired = self._edit(past, restore)(stored.workspace)
+        current, old = parts_by_key(stored.workspace), parts_by_key(past)
         return RestorePlan(
-            restore=restore, changes=describe_changes(stored.workspace, desired), managed=managed, left=left
+            restore=restore,
+            changes=describe_changes(stored.workspace, desired),
+            managed=managed,
+            left=left,
+            names={key: describe_part(key, current, old) for key in (*managed, *left)},
         )
 
     def restore(self, planned: RestorePlan, *, actor: str) -> int | None:

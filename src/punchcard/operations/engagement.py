@@ -21,7 +21,8 @@ from punchcard.store.engine import Store
 from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.editing import Edit, NotFoundError
 from punchcard.workspace.model import Computation, Workspace
-from punchcard.workspace.part_names import name_destinations
+from punchcard.workspace.part_names import name_destinations, name_parts
+from punchcard.workspace.persistence import parts_by_key
 from punchcard.workspace.problems import Problem
 from punchcard.workspace.snapshot import Snapshot
 
@@ -278,7 +279,8 @@ def resync(store: Store, status: ComputationStatus, *, destination: str | None, 
     """
     computation = status.computation
     if destination is not None and destination not in computation.destinations:
-        raise ConfigurationError(f"{computation.key} is not synced to {destination}.", field="destination")
+        name = computation.name or computation.key
+        raise ConfigurationError(f"{name} is not synced to {destination}.", field="destination")
     count = 0
     with store.unit_of_work() as work:
         for slug in (destination,) if destination is not None else computation.destinations:
@@ -357,13 +359,15 @@ def remove_computation(key: str) -> Edit:
     from punchcard.workspace.computations import read_definition
 
     def change(workspace: Workspace) -> Workspace:
-        remaining = tuple(computation for computation in workspace.computations if computation.key != key)
+        remaining = tuple(part for part in workspace.computations if part.key != key)
         if len(remaining) == len(workspace.computations):
             raise NotFoundError(f"There is no audience or computed trait {key}.")
-        using = [other.key for other in remaining if key in trait_keys(read_definition(other))]
+        using = [part for part in remaining if key in trait_keys(read_definition(part))]
         if using:
-            users = ", ".join(using)
-            raise ConfigurationError(f"{users} uses {key}. Change or delete {users} first.", code="in_use")
+            names = name_parts(parts_by_key(workspace))
+            used = next(names[part.kind, key] for part in workspace.computations if part.key == key)
+            users = ", ".join(names[part.kind, part.key] for part in using)
+            raise ConfigurationError(f"{used} is used by {users}. Change or delete {users} first.", code="in_use")
         return replace(workspace, computations=remaining)
 
     return change

@@ -19,6 +19,6 @@ def find_alarming_properties(work: Connection, snapshot: Snapshot, now: datetime
             subject=item.name,
             count=item.count,
             reason=" and ".join(item.alarming),
-            detail=", ".join(item.sources),
+            sources=tuple(item.sources),
             since=item.first_seen,
         )

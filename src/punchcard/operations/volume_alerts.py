@@ -52,7 +52,7 @@ def find_unusual_volumes(work: Connection, snapshot: Snapshot, now: datetime) ->
             continue
         if count >= factor * usual or factor * count <= usual:
             source, name = place
-            yield Alert(kind=AlertKind.VOLUME, subject=name, reason=source, count=count, value=usual)
+            yield Alert(kind=AlertKind.VOLUME, subject=name, sources=(source,), reason=source, count=count, value=usual)
 
 
 VOLUME_CONDITIONS: Final = (

@@ -29,11 +29,14 @@ def read_problems(watch: SnapshotWatch) -> list[ReadinessProblem]:
 
 def _describe(problem: PartProblem) -> ReadinessProblem:
     consequence = {
+        "alert_channel": "It sends no notices.",
+        "tracking_plan": "Events are not compared with it.",
+        "transformation": "The events that it concerns are not processed until it is corrected.",
         "destination": "Its events are held, nothing is delivered.",
         "computation": "It is not computed, and destinations are not updated.",
         "source": "It is used as far as it can be read.",
         "workspace": "The events of all destinations are held.",
     }[problem.kind]
-    name = f"{problem.kind.capitalize()} {problem.slug}".rstrip()
+    name = f"{problem.kind.replace('_', ' ').capitalize()} {problem.slug}".rstrip()
     message = f"{name} cannot be used as it is stored. {consequence} Run `punchcard check` for details."
     return ReadinessProblem(code=f"{problem.kind}_invalid", kind=problem.kind, slug=problem.slug, message=message)

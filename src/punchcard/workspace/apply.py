@@ -78,7 +78,7 @@ def apply(
         named = named_parts(desired) if from_file else stored.managed_by_file
         if is_whole:
             # Before the change is validated: what the file manages must be corrected there anyway.
-            refuse_managed(plan(current, desired, catalog=catalog), desired, stored.managed_by_file, catalog=catalog)
+            refuse_managed(current, desired, stored.managed_by_file, catalog=catalog)
             final = _complete(desired, current, catalog)
             _refuse_partial_change(current, desired, stored.unreadable)
             final = _keep_unreadable_unchanged(final, current, stored.unreadable)

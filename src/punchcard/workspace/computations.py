@@ -14,7 +14,9 @@ from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.blank import is_blank
-from punchcard.workspace.model import Computation, Workspace
+from punchcard.workspace.keyring import Keyring
+from punchcard.workspace.model import Computation, Destination, Source, Workspace
+from punchcard.workspace.part_names import destination_title
 from punchcard.workspace.problems import KeyPath, Problem, format_error
 
 OWN_SOURCES: Final = "engage-"
@@ -57,6 +59,15 @@ def prepare_computation(computation: Computation) -> ReadyComputation:
     return ReadyComputation(
         configured=computation, definition=compile_definition(computation), sync_interval=sync_interval
     )
+
+
+def own_source(destination: Destination, keyring: Keyring) -> Source:
+    """Return the source of the calls that sync audiences and computed traits to a destination."""
+    slug = f"{OWN_SOURCES}{destination.slug}"
+    # Secret, so that no sender can claim that somebody entered an audience. Those behind the first: of a key rotation.
+    write_keys = tuple(f"{OWN_SOURCES}{fingerprint}" for fingerprint in keyring.fingerprints(slug.encode()))
+    name = f"Audiences and traits for {destination_title(destination)}"
+    return Source(slug=slug, name=name, write_keys=write_keys)
 
 
 def compile_computations(

@@ -153,7 +153,8 @@ def change_source(slug: str, changed: Callable[[Source], Source]) -> Edit:
         source = find_source(workspace, slug)
         if source.is_managed:
             raise ConfigurationError(
-                f"{slug} is managed by the partner endpoint. It can be deleted, but not changed.", code="managed"
+                f"{source.name or slug} is managed by the partner endpoint. It can be deleted, but not changed.",
+                code="managed",
             )
         new_source = changed(source)
         return replace(workspace, sources=replace_by_slug(workspace.sources, slug, new_source))
@@ -171,7 +172,7 @@ def remove_write_key(write_key: str) -> Callable[[Source], Source]:
 
     def change(source: Source) -> Source:
         if write_key not in source.write_keys:
-            raise NotFoundError(f"{source.slug} does not have this write key.")
+            raise NotFoundError(f"{source.name or source.slug} does not have this write key.")
         if len(source.write_keys) == 1:
             raise ConfigurationError(
                 "A source needs a write key. Add another one first, or delete the source.", code="last_write_key"
@@ -238,7 +239,9 @@ def change_destination(slug: str, changed: Callable[[Destination], Destination])
         destination = find_destination(workspace, slug)
         if destination.is_managed:
             raise ConfigurationError(
-                f"{slug} is managed by the partner endpoint. It can be deleted, but not changed.", code="managed"
+                f"{destination_title(destination)} is managed by the partner endpoint. It can be deleted, but not "
+                "changed.",
+                code="managed",
             )
         new_destination = changed(destination)
         return replace(workspace, destinations=replace_by_slug(workspace.destinations, slug, new_destination))

@@ -9,8 +9,9 @@ from punchcard.errors import PunchcardError
 from punchcard.workspace.document import Catalog
 from punchcard.workspace.export import export_part
 from punchcard.workspace.model import Workspace
+from punchcard.workspace.part_names import describe_part
 from punchcard.workspace.persistence import PartKey, parts_by_key
-from punchcard.workspace.plan import Change
+from punchcard.workspace.plan import Change, plan
 
 MANAGED_BY_FILE: Final = "managed_by_file"
 """The code of the error for a change of what the config file manages."""
@@ -92,18 +93,18 @@ def find_managed(changes: Sequence[Change], managed: Collection[PartKey]) -> Seq
 
 
 def refuse_managed(
-    changes: Sequence[Change], final: Workspace, managed: Collection[PartKey], *, catalog: Catalog = CATALOG
+    current: Workspace, final: Workspace, managed: Collection[PartKey], *, catalog: Catalog = CATALOG
 ) -> None:
-    """Refuse changes of parts that the config file manages.
+    """Refuse to turn `current` into `final` if that changes parts that the config file manages.
 
     Raises:
         ManagedByFileError: The file manages one of the parts or several.
     """
-    keys = find_managed(changes, managed)
+    keys = find_managed(plan(current, final, catalog=catalog), managed)
     if not keys:
         return
     parts = parts_by_key(final)
-    names = [f"{kind.replace('_', ' ')} {slug}".strip() for kind, slug in keys]
+    names = [describe_part(key, parts_by_key(current), parts) for key in keys]
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     raise ManagedByFileError(
         f"The config file manages {listed}. Change {'it' if len(names) == 1 else 'them'} in the file.",

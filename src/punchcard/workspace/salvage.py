@@ -51,7 +51,7 @@ def read_part(document: StoredDocument, type_: type[Part]) -> SalvagedPart[Part]
     try:
         return SalvagedPart(part=dataclasses.replace(msgspec.json.decode(document.body, type=type_), **identity))
     except _UNREADABLE as error:
-        name = f"{document.kind} {document.slug}".rstrip()
+        name = f"{document.kind.replace('_', ' ')} {document.slug}".rstrip()
         problem = f"The stored {name} cannot be read: {error}."
     try:
         members: Mapping[str, Any] = msgspec.json.decode(document.body, type=dict[str, Any])

@@ -30,14 +30,14 @@ from punchcard.workspace.compiled_parts import (
     read_zone,
     readable_channels,
 )
-from punchcard.workspace.computations import COMPUTATION_KINDS, OWN_SOURCES, ReadyComputation, compile_computations
+from punchcard.workspace.computations import COMPUTATION_KINDS, ReadyComputation, compile_computations, own_source
 from punchcard.workspace.controlled_properties import ControlledProperties
 from punchcard.workspace.document import Catalog, find_load_problem, settings_fingerprint
 from punchcard.workspace.keyring import Keyring
 from punchcard.workspace.missing_partner import MissingPartner
 from punchcard.workspace.model import AlertChannel, Destination, Source
-from punchcard.workspace.part_names import destination_title
-from punchcard.workspace.persistence import PartKey, StoredWorkspace
+from punchcard.workspace.part_names import name_parts
+from punchcard.workspace.persistence import PartKey, StoredWorkspace, parts_by_key
 from punchcard.workspace.point_costs import PointCost, read_point_cost
 from punchcard.workspace.problems import format_error
 from punchcard.workspace.telemetry import WorkspaceTelemetry
@@ -144,6 +144,7 @@ class Snapshot:
         unreadable: Why a stored document cannot be read completely, by kind and slug.
         tracking_plans: Tracking plans as configured, by slug.
         invalid_plans: Why a plan cannot be used, by slug. Events of its sources are not compared with it.
+        part_names: What people call each part, those that cannot be used included.
     """
 
     revision: int
@@ -165,6 +166,7 @@ class Snapshot:
     point_cost: PointCost | None = None
     tracking_plans: Mapping[str, TrackingPlan] = field(default_factory=dict)
     invalid_plans: Mapping[str, str] = field(default_factory=dict)
+    part_names: Mapping[PartKey, str] = field(default_factory=dict)
 
     @property
     def destination_types(self) -> Mapping[str, str]:
@@ -238,6 +240,7 @@ def compile_snapshot(stored: StoredWorkspace, *, keyring: Keyring, catalog: Cata
         managed_by_file=stored.managed_by_file,
         tracking_plans=MappingProxyType({plan.slug: plan for plan in workspace.tracking_plans}),
         invalid_plans=MappingProxyType(invalid_plans),
+        part_names=MappingProxyType(name_parts(parts_by_key(workspace), catalog=catalog)),
     )
 
 
@@ -260,12 +263,7 @@ def _compile_route(
 
 def _own_route(destination: RoutedDestination, keyring: Keyring) -> SourceRoute:
     """Return the route that syncs audiences and computed traits to one destination, with a source of its own."""
-    slug = f"{OWN_SOURCES}{destination.slug}"
-    # Secret, so that no sender can claim that somebody entered an audience. Those behind the first: of a key rotation.
-    write_keys = tuple(f"{OWN_SOURCES}{fingerprint}" for fingerprint in keyring.fingerprints(slug.encode()))
-    name = f"Audiences and traits for {destination_title(destination.destination)}"
-    source = Source(slug=slug, name=name, write_keys=write_keys)
-    return SourceRoute(source=source, destinations=(destination,))
+    return SourceRoute(source=own_source(destination.destination, keyring), destinations=(destination,))
 
 
 class SnapshotWatch:

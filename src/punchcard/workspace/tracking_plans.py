@@ -24,6 +24,7 @@ from punchcard.tracking_plans.model import (
 from punchcard.tracking_plans.validation import CompiledPlan
 from punchcard.workspace.editing import Edit, NotFoundError, find_by_slug, find_source, remove_by_slug, replace_by_slug
 from punchcard.workspace.model import Source, Workspace
+from punchcard.workspace.part_names import name_sources
 from punchcard.workspace.problems import KeyPath, Problem, format_error
 
 RULES_MAX: Final = 2_000
@@ -47,7 +48,7 @@ def tracking_plan_problems(workspace: Workspace, *, paths: Iterable[KeyPath]) ->
     if len(workspace.tracking_plans) > _PLANS_MAX:
         message = f"There are {len(workspace.tracking_plans)} tracking plans. At most {_PLANS_MAX} are allowed."
         yield Problem(path=("tracking_plans",), message=message)
-    known_sources = {source.slug for source in workspace.sources}
+    known_sources = name_sources(workspace.sources)
     plan_counts = Counter(source for plan in workspace.tracking_plans for source in set(plan.sources))
     for path, plan in zip(paths, workspace.tracking_plans, strict=True):
         if len(plan.description) > _DESCRIPTION_CHARACTERS_MAX:
@@ -62,10 +63,11 @@ def tracking_plan_problems(workspace: Workspace, *, paths: Iterable[KeyPath]) ->
                 listed = ", ".join(sorted(known_sources)) or "none"
                 yield Problem(path=(*path, "sources"), message=f'There is no source "{source}". Sources: {listed}.')
             elif count > 1:
-                yield Problem(path=(*path, "sources"), message=f'Source "{source}" is listed twice.')
+                yield Problem(path=(*path, "sources"), message=f'Source "{known_sources[source]}" is listed twice.')
             elif plan_counts[source] > 1:
                 message = (
-                    f'Source "{source}" has another tracking plan too. A source has at most one: disconnect it first.'
+                    f'Source "{known_sources[source]}" has another tracking plan too. A source has at most one: '
+                    "disconnect it first."
                 )
                 yield Problem(path=(*path, "sources"), message=message)
         yield from rule_problems(path, plan)
@@ -237,11 +239,11 @@ def connect_source(slug: str, source: str) -> Edit:
     """
 
     def change(workspace: Workspace) -> Workspace:
-        find_source(workspace, source)
+        name = find_source(workspace, source).name or source
         current = plan_of_source(workspace, source)
         if current is not None and current.slug != slug:
             raise ConfigurationError(
-                f"{source} is connected to the tracking plan {current.slug}. Disconnect it there first.",
+                f"{name} is connected to the tracking plan {current.name or current.slug}. Disconnect it there first.",
                 code="source_has_plan",
                 field="sourceId",
             )

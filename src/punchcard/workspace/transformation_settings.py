@@ -17,6 +17,7 @@ from punchcard.filters.transformation_definitions import (
 from punchcard.filters.transformations import Transformations
 from punchcard.workspace.blank import is_blank
 from punchcard.workspace.model import SchemaSwitches, Transformation, Workspace
+from punchcard.workspace.part_names import destination_title, name_sources
 from punchcard.workspace.problems import KeyPath, Problem, format_error
 
 TRANSFORMATIONS_MAX = 100  # of one source
@@ -139,7 +140,7 @@ def to_definition(transformation: Transformation) -> TransformationDefinition:
 def transformation_problems(workspace: Workspace) -> Iterator[Problem]:
     """Yield the problems of the transformations of a workspace."""
     slugs = [transformation.slug for transformation in workspace.transformations]
-    sources = {source.slug for source in workspace.sources}
+    source_names = name_sources(workspace.sources)
     destinations = {destination.slug: destination for destination in workspace.destinations}
     for index, transformation in enumerate(workspace.transformations):
         path: KeyPath = ("transformations", transformation.slug or index)
@@ -155,20 +156,23 @@ def transformation_problems(workspace: Workspace) -> Iterator[Problem]:
             yield Problem(path=(*path, "slug"), message=message)
         if is_blank(transformation.name) or len(transformation.name.strip()) > _NAME_CHARACTERS_MAX:
             yield Problem(path=(*path, "name"), message=f"Must have 1 to {_NAME_CHARACTERS_MAX} characters.")
-        if transformation.source not in sources:
+        if transformation.source not in source_names:
             yield Problem(path=(*path, "source"), message=f'There is no source "{transformation.source}".')
         destination = destinations.get(transformation.destination)
         if transformation.destination and destination is None:
             message = f'There is no destination "{transformation.destination}".'
             yield Problem(path=(*path, "destination"), message=message)
         elif destination is not None and transformation.source not in destination.sources:
-            message = f"{destination.slug} is not connected to {transformation.source}."
+            message = (
+                f"{destination_title(destination)} is not connected to "
+                f"{source_names.get(transformation.source, transformation.source)}."
+            )
             yield Problem(path=(*path, "destination"), message=message)
         yield from _definition_problems(path, transformation)
-    for source in sorted(sources):
+    for source in sorted(source_names):
         count = sum(transformation.source == source for transformation in workspace.transformations)
         if count > TRANSFORMATIONS_MAX:
-            message = f"{source} has {count} transformations. At most {TRANSFORMATIONS_MAX} are allowed."
+            message = f"{source_names[source]} has {count} transformations. At most {TRANSFORMATIONS_MAX} are allowed."
             yield Problem(path=("transformations",), message=message)
 
 
