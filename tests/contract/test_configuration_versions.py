@@ -16,7 +16,7 @@ from punchcard.store.workspace import configuration_versions as stored_versions
 from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.workspace import persistence
-from punchcard.workspace.apply import apply
+from punchcard.workspace.apply import apply, release_from_file
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.file import read_content
 from punchcard.workspace.keyring import Keyring
@@ -335,6 +335,19 @@ def test_the_app_lists_compares_and_restores(world: PublicApiServer, browser: Fo
     assert "None: the configuration is as in this version." in browser.get(f"/settings/versions/{begin}").text
     assert browser.get("/settings/versions/999").status == 404
     assert browser.get("/settings/versions?part=nothing").status == 404
+
+
+def test_a_gap_in_the_numbers_is_explained(world: PublicApiServer, browser: FormBrowser) -> None:
+    begin = newest(world)
+    described = read_content(SOURCE.encode(), "punchcard.toml", environment={})
+    for _ in range(2):  # the second time nothing differs: no version, no gap
+        apply(world.store, described, clock=world.clock, keyring=world._keyring, actor="config file", from_file=True)
+    assert release_from_file(world.store) > 0
+    assert "Some numbers are missing" not in browser.get("/settings/versions").text
+    assert browser.post("/settings", name="Other", timezone="UTC").status == 303
+    assert newest(world) == begin + 3
+    assert "Some numbers are missing" in browser.get("/settings/versions").text
+    assert "Some numbers are missing" not in browser.get("/settings/versions?part=source/website").text
 
 
 def test_a_change_in_the_app_can_be_undone_right_after_saving(world: PublicApiServer, browser: FormBrowser) -> None:

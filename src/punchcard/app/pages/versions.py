@@ -1,6 +1,7 @@
 """Versions of the configuration: list, compare with now, restore, undo."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from litestar import get, post
 from litestar.params import FromPath
@@ -31,6 +32,7 @@ def show_versions(context: ContextDependency) -> Page:
         count=_ROWS + 1, before=int(before) if is_row_id(before) else None, part=part
     )
     shown = rows[:_ROWS]
+    numbers = [described.version.number for described in shown]
     destinations = context.dependencies.current().destinations
     return context.page(
         "versions.html",
@@ -38,6 +40,7 @@ def show_versions(context: ContextDependency) -> Page:
         channel_of=channel_of,
         part=context.query("part") if part else "",
         part_name="" if part is None else _name(context, part),
+        has_gaps=part is None and any(newer - older > 1 for newer, older in pairwise(numbers)),
         following=str(shown[-1].version.number) if len(rows) > _ROWS else "",
         offers=[slug for slug in context.query("offer").split(",") if slug in destinations],
     )
