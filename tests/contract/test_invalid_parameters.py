@@ -90,6 +90,26 @@ def test_an_invalid_member_is_named(api: PublicApiServer, case: str) -> None:
     assert (response.error["field"], response.error["message"]) == (field, message)
 
 
+MALFORMED = {
+    b'{"name": "\\ud800"}': "The body is not JSON: \\ud800 is half of a surrogate pair at line 1, character 11.",
+    b'{"name": "\\ud83d\\u0041"}': "The body is not JSON: \\ud83d is half of a surrogate pair at line 1, character 11.",
+    b'{"name":\n "caf\xc3\xa9': "The body is not JSON: it ends too early at line 2, character 7.",
+    b'{"name": 1': "The body is not JSON: it ends too early at line 1, character 11.",
+    b'{"name":\n\n nan}': "The body is not JSON: expecting value at line 3, character 2.",
+    b'{"name": NaN}': "The body is not JSON: NaN is not JSON.",
+    b'{"name": 1}}': "The body is not JSON: extra data at line 1, character 12.",
+    b" ": "The body is not JSON: it is empty.",
+    b'{"name": "\xff"}': "The body is not UTF-8. Send JSON in UTF-8.",
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED)
+def test_a_malformed_body_is_explained_with_its_place(api: PublicApiServer, body: bytes) -> None:
+    for call in ("/api/alert-channels", "/api/regulations", "/api/tracking-plans", "/api/transformations"):
+        response = api.request("POST", call, body)
+        assert (response.status, response.error["message"]) == (400, MALFORMED[body]), call
+
+
 def test_no_message_has_words_of_the_framework(api: PublicApiServer) -> None:
     document: dict[str, Any] = api.request("GET", "/api/openapi.json").json()
     for path, operations in document["paths"].items():

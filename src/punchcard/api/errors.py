@@ -5,13 +5,16 @@ For an error within a text, `data` has its `position`, counted from 0.
 
 from typing import Any
 
+import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
+from litestar.utils.scope.state import ScopeState
 
 from punchcard.api.validation_messages import explain
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
+from punchcard.events.json_problems import describe_json_problem
 from punchcard.operations.conflict_resolution import AlreadyResolvedError
 from punchcard.operations.litestar_app import allow_header, options_response
 from punchcard.operations.sentences import capitalize, shorten
@@ -47,6 +50,8 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
     """Return the response to a request that a handler or the framework has refused."""
     if (options := options_response(request, error)) is not None:
         return options
+    if (malformed := _malformed_body(request, error)) is not None:
+        return malformed
     extra = error.extra
     if isinstance(extra, list) and extra and isinstance(extra[0], dict):  # Litestar's own validation
         first = extra[0]
@@ -101,6 +106,17 @@ def defect(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return _error_response(
         500, "Internal error. This is a defect; the server's log has the details.", type_="internal-error"
     )
+
+
+def _malformed_body(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any] | None:
+    """Return the response to a body that is not JSON, None if the error is another one."""
+    cause = error.__cause__ and error.__cause__.__cause__
+    body = ScopeState.from_scope(request.scope).body
+    if not isinstance(body, bytes) or not isinstance(cause, msgspec.DecodeError):
+        return None
+    if isinstance(cause, msgspec.ValidationError):
+        return None
+    return _error_response(400, f"The body is not JSON: {describe_json_problem(body, cause)}.")
 
 
 def _handler(request: Request[Any, Any, Any]) -> BaseRouteHandler | None:

@@ -11,6 +11,8 @@ from punchcard.cli.generated_python import to_python
 from punchcard.cli.generated_typescript import to_typescript
 from punchcard.cli.plan_types import EventCall, read_type, words_of
 from punchcard.errors import ConfigurationError
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.json_problems import describe_json_problem
 
 _CALLS: Final = {"TRACK": "track", "IDENTIFY": "identify", "GROUP": "group", "PAGE": "page", "SCREEN": "screen"}
 _GENERATORS: Final = {"python": to_python, "typescript": to_typescript}
@@ -60,8 +62,8 @@ def read_plan(content: bytes, name: str) -> PlanFile:
     """
     try:
         document = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{name}: This is not JSON: {error}.") from error
+    except UNREADABLE as error:
+        raise ConfigurationError(f"{name}: This is not JSON: {describe_json_problem(content, error)}.") from error
     document = document.get("data", document) if isinstance(document, dict) else {"rules": document}
     inner = document.get("trackingPlan", document) if isinstance(document, dict) else {}
     plan = inner if isinstance(inner, dict) else {}

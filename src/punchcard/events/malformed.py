@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from punchcard.events.faults import UNREADABLE
+from punchcard.events.json_problems import ENDS_TOO_EARLY, describe_json_problem
 
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 _LEADING_COMMA: Final = re.compile(rb"\[\s*,")
@@ -73,14 +74,10 @@ def _by_decoding(text: bytes) -> str:
     try:
         _json.decode(text)
     except UNREADABLE as error:
-        if text.count(b"{") > text.count(b"}") or text.count(b"[") > text.count(b"]"):
-            return f"the JSON is incomplete ({_plain(error)}); it was truncated in transit or by its sender"
-        return _plain(error)
+        problem = describe_json_problem(text, error)
+        if problem.startswith(ENDS_TOO_EARLY):
+            return f"the JSON is incomplete ({problem}); it was truncated in transit or by its sender"
+        return problem
     if text.startswith(b"["):
         return 'the body is a list; a batch is an object: {"batch": [ … ]}'
     return "the body must be a JSON object"
-
-
-def _plain(error: Exception) -> str:
-    """Return the decoder's message without its own "JSON is malformed", with which the sentence already begins."""
-    return str(error).removeprefix("JSON is malformed: ")

@@ -19,10 +19,11 @@ LEVELS_MAX: Final = 100
 # end is one token up to the end of the text, so that nothing is scanned twice.
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*("|\\?\Z)|[\[\]{},]|[+-]?[NnIi][A-Za-z]*', re.DOTALL)
 _NOT_FINITE: Final = re.compile(rb"[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
-# A backslash with the characters that belong to it: a surrogate pair, a lone surrogate, or anything else.
-_ESCAPES: Final = re.compile(
+ESCAPES: Final = re.compile(
     rb"\\(?:(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
+"""A backslash with the characters that belong to it: a surrogate pair, half of one (group 2), or anything else."""
+
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _CONTROL: Final = re.compile(rb"[\x00-\x1f]")
 _DIRTY: Final = re.compile(rb"[\x00-\x1f]|\\u[dD][89a-fA-F]")
@@ -188,7 +189,7 @@ class _Repairs:
 
 
 def _clean_string(word: bytes, start: int, places: Sequence[bytes | int], repairs: _Repairs) -> None:
-    unescaped = _ESCAPES.sub(_repair_escape, word)
+    unescaped = ESCAPES.sub(_repair_escape, word)
     cleaned = _CONTROL.sub(_escape, unescaped)
     notes = []
     if unescaped != word:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from punchcard.errors import ConfigurationError
+from punchcard.events.json_problems import describe_json_problem
 from punchcard.tracking_plans.json_schema import DRAFT_7
 from punchcard.tracking_plans.model import NAMED_TYPES, RuleType, TrackingPlanRule
 from punchcard.tracking_plans.table import TableRow, to_rules
@@ -79,7 +80,7 @@ def read_rules(content: bytes, *, name: str = "") -> list[TrackingPlanRule]:
     try:
         document = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise PlanFormatError(f"This is not JSON: {error}.") from error
+        raise PlanFormatError(f"This is not JSON: {describe_json_problem(content, error)}.") from error
     return _rules_of(document, name)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from punchcard.events.json_problems import describe_json_problem
 from punchcard.workspace.problems import IS_MISSING, UNKNOWN_KEY, KeyPath, Problem
 from punchcard.workspace.variables import MissingVariableError, substitute_variables
 
@@ -75,11 +76,14 @@ class TableReader:
             )
             return {}
         try:
-            return msgspec.json.decode(substitute_variables(value, self._environment), type=dict[str, object])
+            text = substitute_variables(value, self._environment)
         except MissingVariableError as error:
             self.note((key,), str(error))
+            return {}
+        try:
+            return msgspec.json.decode(text, type=dict[str, object])
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-            self.note((key,), f"Must be the JSON text of {of}: {error}.")
+            self.note((key,), f"Must be the JSON text of {of}: {describe_json_problem(text, error)}.")
         return {}
 
     def flag(self, key: str, *, default: bool) -> bool:

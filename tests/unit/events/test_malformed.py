@@ -19,15 +19,17 @@ EXPLAINED = [
     pytest.param(b"userId=ann&event=Checked+In", "the body is a form", id="a form"),
     pytest.param(b'{"a":undefined}', "undefined is not JSON", id="undefined"),
     pytest.param(b'{"a":True}', "True is not JSON", id="a dict of Python"),
-    pytest.param(b'{"batch":[{"a":1},{"b"', "the JSON is incomplete", id="cut off"),
+    pytest.param(b'{"batch":[{"a":1},{"b"', "incomplete (it ends too early at line 1, character 23)", id="cut off"),
     pytest.param(b'{"batch":[{"a":"1', "the JSON is incomplete", id="cut off in a text"),
     pytest.param(b'[{"type":"track"}]', "the body is a list", id="a list"),
     pytest.param(b'"text"', "must be a JSON object", id="a text"),
     pytest.param('{"a":1}'.encode("utf-16"), "UTF-16", id="UTF-16"),
     pytest.param('{"a":1}'.encode("utf-16-le"), "UTF-16", id="UTF-16 without a mark"),
     pytest.param('{"a":"é"}'.encode("latin-1"), "not UTF-8 (byte 6)", id="Latin-1"),
-    pytest.param(b'{"a":"[,","b":01}', "byte", id="a comma in a text is none"),
-    pytest.param(b"not json", "malformed JSON: invalid character (byte 1)", id="no JSON at all"),
+    pytest.param(
+        b'{"a":"[,","b":01}', "expecting ',' delimiter at line 1, character 16", id="a comma in a text is none"
+    ),
+    pytest.param(b"not json", "malformed JSON: expecting value at line 1, character 1", id="no JSON at all"),
     pytest.param(b"\x1f\x8b\x08\x00", "malformed JSON", id="gzip without its header"),
 ]
 

@@ -15,6 +15,7 @@ from punchcard.app.paths import page_path
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.clock import to_iso
 from punchcard.errors import ConfigurationError
+from punchcard.events.json_problems import describe_json_problem
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.plan_inference import infer_rules
 from punchcard.operations.plan_views import export_body
@@ -319,10 +320,11 @@ def _posted_rows(context: RequestContext, stored: TrackingPlanRule | None) -> li
 
 
 def _posted_schema(context: RequestContext) -> Mapping[str, object]:
+    text = context.field("schema")
     try:
-        return msgspec.json.decode(context.field("schema").encode(), type=dict[str, object])
+        return msgspec.json.decode(text.encode(), type=dict[str, object])
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise ConfigurationError(f"This is not the JSON of a schema: {error}.") from error
+        raise ConfigurationError(f"This is not the JSON of a schema: {describe_json_problem(text, error)}.") from error
 
 
 HANDLERS = (
