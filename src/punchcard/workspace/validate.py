@@ -21,6 +21,7 @@ from punchcard.filters.parser import parse
 from punchcard.workspace.alert_settings import channel_problems, rule_problems
 from punchcard.workspace.blank import is_blank
 from punchcard.workspace.computations import OWN_SOURCES, computation_problems
+from punchcard.workspace.control_characters import control_character_problems
 from punchcard.workspace.document import Catalog, find_load_problem, secret_keys
 from punchcard.workspace.identity_settings import identity_problems
 from punchcard.workspace.keyring import is_masked
@@ -56,6 +57,14 @@ def find_problems(workspace: Workspace, *, catalog: Catalog = CATALOG, allow_mas
     Args:
         allow_masks: True if a mask may stand for the stored secret, which is not known here.
     """
+    reported: set[KeyPath] = set()
+    for problem in _problems_of_parts(workspace, catalog, allow_masks=allow_masks):
+        reported.add(problem.path)
+        yield problem
+    yield from (problem for problem in control_character_problems(workspace) if problem.path not in reported)
+
+
+def _problems_of_parts(workspace: Workspace, catalog: Catalog, *, allow_masks: bool) -> Iterator[Problem]:
     yield from _name_problems(("workspace", "name"), workspace.name)
     yield from _timezone_problems(workspace.timezone)
     if workspace.day_borders not in DAY_BORDERS:

@@ -20,7 +20,7 @@ from punchcard.workspace.model import (
     Workspace,
 )
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 names = texts.filter(lambda text: not is_blank(text))
 printable = names.filter(str.isprintable)  # what settings take
 slugs = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
