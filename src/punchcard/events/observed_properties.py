@@ -24,10 +24,10 @@ VALUE_CHARACTERS_MAX: Final = 60
 """Longer texts are not kept as values."""
 
 _DEPTH_MAX: Final = 5
-_ITEMS_MAX: Final = 3  # of a list: the others are like them
 _INTEGER_DIGITS_MAX: Final = 8
 _DAY_CHARACTERS: Final = 10
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # As JSON Schema requires it: with the seconds and the offset. An inferred plan must accept what it was inferred from.
 _TIME: Final = re.compile(
@@ -60,6 +60,10 @@ class TextFormat(StrEnum):
     URI = "uri"
 
 
+OTHER_ITEMS: Final = "values"
+"""The form of a list in which an item is no object."""
+
+
 class Observation(NamedTuple):
     """One value of an event.
 
@@ -67,9 +71,10 @@ class Observation(NamedTuple):
         path: Path below `properties` or `traits`, such as `address.city`; items of a list are `products[].price`.
             A character of a name that FQL does not read as part of it follows a backslash.
         type: Its type.
-        format: Its form if it is a text of a known one, else "".
+        format: Its form if it is a text of a known one, or `OTHER_ITEMS`, else "".
         personal: What it looks like if that is personal data, else None.
         value: JSON text that may be kept and shown, None if there is none.
+        is_first: False if the event has the path before, in another item of a list and of another type or form.
     """
 
     path: str
@@ -77,10 +82,11 @@ class Observation(NamedTuple):
     format: str
     personal: PersonalData | None
     value: str | None
+    is_first: bool = True
 
 
 def observe_properties(event: Event) -> list[Observation]:
-    """Return the event's properties (traits of identify and group calls), at most `PATHS_MAX`."""
+    """Return the event's properties (traits of identify and group calls), at most `PATHS_MAX` paths."""
     wire = event.wire
     raw = wire.traits if event.type in _TRAITS else wire.properties
     observations: list[Observation] = []
@@ -94,44 +100,51 @@ def observe_properties(event: Event) -> list[Observation]:
         members = {**{key: text for key, text in (("name", wire.name), ("category", wire.category)) if text}, **members}
     # A person's trait `name` is the name of that person.
     context = ("user",) if event.type is EventType.IDENTIFY else ()
-    for observation in _walk(members, context, "", 1):
-        observations.append(observation)
-        if len(observations) >= PATHS_MAX:
-            break
+    seen: dict[str, set[tuple[ValueType, str]]] = {}  # types and forms by path
+    for path, names, value in _walk(members, context, "", 1):
+        kind = _type_of(value), _format_of(value)
+        kinds = seen.get(path)
+        if kinds is None:
+            if len(seen) >= PATHS_MAX:
+                continue
+            kinds = seen[path] = set()
+        if kind not in kinds:
+            observations.append(_observe(path, names, value, kind, is_first=not kinds))
+            kinds.add(kind)
     return observations
 
 
-def _walk(members: Mapping[str, object], names: tuple[str, ...], prefix: str, depth: int) -> Iterator[Observation]:
+def _walk(
+    members: Mapping[str, object], names: tuple[str, ...], prefix: str, depth: int
+) -> Iterator[tuple[str, tuple[str, ...], object]]:
+    """Yield all values with their paths and the names of what they are in; a path for each item of a list."""
     for name, value in members.items():
         path = prefix + (name if _PLAIN_NAME.fullmatch(name) else _escape(name))
-        if not name or len(path) > PATH_CHARACTERS_MAX:
+        if not name or len(path) > PATH_CHARACTERS_MAX or _CONTROL.search(name):
             continue
         inner = (*names, name)
-        yield _observe(path, inner, value)
+        yield path, inner, value
         if depth >= _DEPTH_MAX:
             continue
         if isinstance(value, dict):
             yield from _walk(value, inner, f"{path}.", depth + 1)
         elif isinstance(value, list):
-            seen: set[str] = set()  # an event counts once for a path, however many items have it
-            for item in value[:_ITEMS_MAX]:
+            for item in value:
                 if isinstance(item, dict):
-                    for observation in _walk(item, inner, f"{path}[].", depth + 1):
-                        if observation.path not in seen:
-                            seen.add(observation.path)
-                            yield observation
+                    yield from _walk(item, inner, f"{path}[].", depth + 1)
 
 
-def _observe(path: str, names: tuple[str, ...], value: object) -> Observation:
-    type_ = _type_of(value)
+def _observe(
+    path: str, names: tuple[str, ...], value: object, kind: tuple[ValueType, str], *, is_first: bool
+) -> Observation:
+    type_, format_ = kind
     personal = personal_name(names)
     if personal is None and isinstance(value, str | int) and not isinstance(value, bool):
         personal = personal_value(value)
-    format_ = _format_of(value) if isinstance(value, str) else ""
     stored_value = None
     if personal is None and format_ != TextFormat.UUID and _may_be_stored(value):
         stored_value = msgspec.json.encode(value).decode()
-    return Observation(path, type_, format_, personal, stored_value)
+    return Observation(path, type_, format_, personal, stored_value, is_first)
 
 
 def _type_of(value: object) -> ValueType:
@@ -160,7 +173,13 @@ def _is_day(text: str) -> bool:
     return True
 
 
-def _format_of(text: str) -> str:
+def _format_of(value: object) -> str:
+    if isinstance(value, list):
+        return "" if all(isinstance(item, dict) for item in value) else OTHER_ITEMS
+    return _text_format(value) if isinstance(value, str) else ""
+
+
+def _text_format(text: str) -> str:
     if _DATE.match(text) and _is_day(text[:_DAY_CHARACTERS]):
         if len(text) == _DAY_CHARACTERS:
             return TextFormat.DATE
@@ -185,6 +204,4 @@ def _may_be_stored(value: object) -> bool:
 
 
 def _escape(name: str) -> str:
-    return "".join(
-        letter if _PLAIN_NAME.fullmatch(letter) else f"\\{letter}" for letter in name if letter.isprintable()
-    )
+    return "".join(letter if _PLAIN_NAME.fullmatch(letter) else f"\\{letter}" for letter in name)

@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from punchcard.events.observed_properties import OTHER_ITEMS
 from punchcard.store.source_schema.model import SchemaKey
 from punchcard.store.source_schema.reading import ListedEvent, ListedProperty, list_events, list_properties
 from punchcard.tracking_plans.model import RuleType, TrackingPlanRule
@@ -54,8 +55,14 @@ def _row(event: ListedEvent, known: ListedProperty, properties: list[ListedPrope
         rule_type in _OPTIONAL_TYPES or is_item or (event.key.event_type in _NAMED and known.path in _ENVELOPE)
     )
     is_required = not is_optional and samples >= REQUIRED_SAMPLES_MIN and known.count >= samples
+    has_objects = any(other.path.startswith(f"{known.path}[].") for other in properties)
     return TableRow(
-        event_type=rule_type, event=_name(event), path=known.path, types=_types(known), required=is_required
+        event_type=rule_type,
+        event=_name(event),
+        path=known.path,
+        types=_types(known),
+        required=is_required,
+        has_other_items=has_objects and OTHER_ITEMS in known.formats,
     )
 
 

@@ -3,9 +3,10 @@
 What a schema says besides types, allowed values, patterns and descriptions stays in it when rows are changed.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -33,6 +34,7 @@ class TableRow:
         allowed: Allowed values as texts; empty for any.
         pattern: Regular expression that texts must match; "" for any.
         description: For people.
+        has_other_items: True if a list with properties of its items may also have items that are no objects.
         has_more: True if the schema says more about the property than the table shows.
     """
 
@@ -45,9 +47,11 @@ class TableRow:
     allowed: tuple[str, ...] = ()
     pattern: str = ""
     description: str = ""
+    has_other_items: bool = False
     has_more: bool = False
 
 
+_ESCAPED: Final = re.compile(r"[.\\\[\]]")
 _SHOWN_KEYS: Final = frozenset(
     {"type", "enum", "pattern", "description", "properties", "required", "items", "id", "$id", "title"}
 )
@@ -130,7 +134,7 @@ def _property_rows(rule: TrackingPlanRule, schema: Mapping[str, object], prefix:
     listed = schema.get("required")
     required = listed if isinstance(listed, list | tuple) else ()
     for name, inner in properties.items():
-        path = prefix + name.replace(".", "\\.")
+        path = prefix + _ESCAPED.sub(r"\\\g<0>", name)
         plain = inner if isinstance(inner, Mapping) else {}
         types = plain.get("type")
         names = (types,) if isinstance(types, str) else tuple(types) if isinstance(types, list | tuple) else ()
@@ -156,39 +160,48 @@ def _property_rows(rule: TrackingPlanRule, schema: Mapping[str, object], prefix:
             yield from _property_rows(rule, items, f"{path}[].", depth + 1)
 
 
-def _split(path: str) -> list[str]:
-    parts, part, is_escaped = [], "", False
+class _Part(NamedTuple):
+    """One name of a path."""
+
+    name: str
+    is_list: bool  # whether the rest of the path is about the items of the list with this name
+
+
+def _split(path: str) -> tuple[list[_Part], str]:
+    """Return the names that lead to a property, and its own."""
+    parts: list[_Part] = []
+    part, is_escaped, brackets = "", False, 0
     for letter in path:
         if is_escaped:
             part += letter
-            is_escaped = False
+            is_escaped, brackets = False, 0
         elif letter == "\\":
             is_escaped = True
         elif letter == ".":
-            parts.append(part)
-            part = ""
+            is_list = brackets == 2
+            parts.append(_Part(part[:-2] if is_list else part, is_list))
+            part, brackets = "", 0
         else:
             part += letter
-    return [*parts, part]
+            brackets = {"[": 1, "]": 2 * (brackets == 1)}.get(letter, 0)
+    return parts, part
 
 
 def _add_property(root: dict[str, Any], before: Mapping[str, object], row: TableRow) -> None:
     """Add the property of a row, with the objects and lists that it is in."""
     node, old = root, before
-    parts = _split(row.path)
-    for part in parts[:-1]:
-        name, is_list = (part[:-2], True) if part.endswith("[]") else (part, False)
+    parts, name = _split(row.path)
+    for part, is_list in parts:
         properties = node.setdefault("properties", {})
-        old = _old_member(old, name)
-        if not isinstance(properties.get(name), dict):
-            properties[name] = {"type": "array" if is_list else "object"}
-        node = properties[name]
+        old = _old_member(old, part)
+        if not isinstance(properties.get(part), dict):
+            properties[part] = {"type": "array" if is_list else "object"}
+        node = properties[part]
         if is_list:
             old = _old_items(old)
             if not isinstance(node.get("items"), dict):
                 node["items"] = {**_without_members(old), "type": "object"}
             node = node["items"]
-    name = parts[-1]
     old = _old_member(old, name)
     schema = _without_members(old)
     types = tuple("string" if type_ == DATE_TIME else type_ for type_ in row.types if type_ != "any")
@@ -205,9 +218,12 @@ def _add_property(root: dict[str, Any], before: Mapping[str, object], row: Table
     _set_text(schema, "pattern", row.pattern)
     _set_text(schema, "description", row.description)
     if isinstance(items := old.get("items"), Mapping):
-        schema["items"] = _without_members(items)
+        inner = {"items": items["items"]} if "items" in items else {}  # of lists in a list, which have no rows
+        schema["items"] = {**_without_members(items), **inner}
     elif "items" in old:
         schema["items"] = old["items"]
+    elif row.has_other_items:
+        schema["items"] = {}
     node.setdefault("properties", {})[name] = schema
     if row.required:
         node.setdefault("required", []).append(name)

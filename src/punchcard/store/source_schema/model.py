@@ -90,7 +90,7 @@ class PropertyDelta:
         """Add one value."""
         self.first_seen = min(self.first_seen, instant)
         self.last_seen = max(self.last_seen, instant)
-        self.count += 1
+        self.count += observation.is_first
         self.types[observation.type.value] += 1
         if observation.format:
             self.formats[observation.format] += 1
