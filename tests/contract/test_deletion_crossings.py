@@ -8,6 +8,7 @@ import pytest
 from tests.contract.privacy_world import ANN, BOB, CONFIG, get, order, process, regulate, traces_of, transactions
 
 from punchcard.lake.writer import LakeWriter
+from punchcard.store.delivery.recoveries import RecoveryReason, start_recovery
 from punchcard.store.engage.profiles import owners_of, traits_of
 from punchcard.testing.damage import damage, restore, with_condition
 from punchcard.testing.partner.scripted import Step
@@ -319,3 +320,28 @@ def test_a_transformation_gives_nothing_to_a_suppressed_person(
         api.run_regulations(rounds=3)
         api.store.discard_deleted()
         assert traces_of(tmp_path, store_url, *ANN) == []
+
+
+@pytest.mark.parametrize("is_restored", [True, False])
+def test_a_deletion_that_cannot_know_the_email_of_a_restored_ledger_says_so(
+    api: PublicApiServer, *, is_restored: bool
+) -> None:
+    now = api.clock.now()
+    if is_restored:
+        with api.store.unit_of_work() as work:
+            start_recovery(
+                work,
+                reason=RecoveryReason.GENERATION,
+                from_position=0,
+                through_position=0,
+                read_back_from=now,
+                doubt_until=None,
+                now=now,
+            )
+    api.send(order(BOB, 1))
+    process(api)
+    for person, is_unknown in ((ANN, True), (BOB, False)):
+        regulation = regulate(api, "DELETE_ONLY", person[0])
+        api.run_regulations()
+        (ledger,) = [step for step in get(api, regulation)["storeStatus"] if step["name"] == "Ledger"]
+        assert ("Delete it by email, too." in (ledger["detail"] or "")) == (is_unknown and is_restored)

@@ -61,7 +61,7 @@ class TextFormat(StrEnum):
 
 
 OTHER_ITEMS: Final = "values"
-"""The form of a list in which an item is no object."""
+"""The form of a list in which an item is not an object."""
 
 
 class Observation(NamedTuple):

@@ -25,6 +25,7 @@ from punchcard.store.delivery.erasure import (
     scrub_delivery_texts,
     scrub_naming_texts,
 )
+from punchcard.store.delivery.recoveries import newest_recovery
 from punchcard.store.engine import Store
 from punchcard.store.ingest.erasure import erase_requests
 from punchcard.store.operations.erasure import erase_from_reports
@@ -85,6 +86,10 @@ _RECORDS_AT_ONCE: Final = 200
 _BYTES_AT_ONCE: Final = 8_000_000
 _EFFECTS_AT_ONCE: Final = 200
 _PLACES_AT_ONCE: Final = 2_000
+_EMAIL_UNKNOWN: Final = (
+    "No event and no email of this person is known. The database was restored from an older copy: if the events were "
+    "deleted before, the ledger still has the email. Delete it by email, too."
+)
 _DISCARD_SECONDS: Final = 60.0
 
 
@@ -128,6 +133,7 @@ class RecordErasure:
         with store.reading() as work:
             effect_ids = find_effects(work, ids.emails, messages)
             conflicts = conflict_places(work, effect_ids)
+            is_restored = newest_recovery(work) is not None
         ledger = self._in_portions(
             effect_ids,
             lambda work, chunk, now: erase_effects(
@@ -137,14 +143,16 @@ class RecordErasure:
         with store.unit_of_work() as work:
             scrub_delivery_texts(work, ids)
         self._scrub_ledger_texts(ids)
-        canceled = f"{ledger.canceled} awards were not sent any more." if ledger.canceled else ""
+        detail = f"{ledger.canceled} awards were not sent any more." if ledger.canceled else ""
+        if is_restored and not events and not ids.emails:
+            detail = _EMAIL_UNKNOWN
         running = RegulationStatus.RUNNING
         steps = [
             Step(id="log", name="Event log", status=running, count=in_log.replaced),
             Step(id="held", name="Held and quarantined events", status=running, count=held),
             Step(id="requests", name="Rejected requests", status=running, count=requests),
             Step(id="reports", name="Alerts, reports and audit log", status=running, count=reports),
-            Step(id="ledger", name="Ledger", status=running, count=ledger.erased, detail=canceled),
+            Step(id="ledger", name="Ledger", status=running, count=ledger.erased, detail=detail),
         ]
         return ErasedRecords(steps=steps, in_log=in_log, in_flight=ledger.in_flight, conflicts=conflicts)
 

@@ -34,7 +34,7 @@ class TableRow:
         allowed: Allowed values as texts; empty for any.
         pattern: Regular expression that texts must match; "" for any.
         description: For people.
-        has_other_items: True if a list with properties of its items may also have items that are no objects.
+        has_other_items: True if a list with properties of its items may also have items that are not objects.
         has_more: True if the schema says more about the property than the table shows.
     """
 
