@@ -3,18 +3,19 @@
 import gc
 import sys
 
-from punchcard.cli.help_pages import find_page
-from punchcard.cli.output import end_output, open_closed_streams
-
 _INTERRUPTED = 130
 _REPORTS_LEAKS = "_duckdb"  # it prints what that last search has not freed
 
 
 def main() -> int:
     """Run the command that the process's arguments name; returns the exit status."""
-    open_closed_streams()
     gc.set_threshold(50_000, 20, 100)  # as in `runtime`: imports make no garbage
     try:
+        # Imported here, so that Ctrl-C during these imports has its line too.
+        from punchcard.cli.help_pages import find_page
+        from punchcard.cli.output import end_output, open_closed_streams
+
+        open_closed_streams()
         if (page := find_page(sys.argv[1:])) is not None:
             return end_output(0, page)
         from punchcard.cli.running import run

@@ -1,5 +1,8 @@
 """What a command says when Ctrl-C ends it."""
 
+import importlib
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +126,19 @@ def test_a_question_is_answered_by_yes_only(typed: str | None, is_yes: bool, mon
 
     monkeypatch.setattr("builtins.input", reply)
     assert confirm("Do it?") is is_yes
+
+
+@pytest.mark.parametrize("module", ["punchcard.cli.help_pages", "punchcard.cli.running"])
+def test_ctrl_c_while_modules_are_imported_is_explained_too(
+    module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupting(MetaPathFinder):
+        def find_spec(self, fullname: str, *_: Any) -> None:
+            if fullname == module:
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["punchcard", "trace", "m-1"])
+    assert importlib.reload(importlib.import_module("punchcard.__main__")).main() == 130
+    assert capsys.readouterr().err == UNCHANGED
