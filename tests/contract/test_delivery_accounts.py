@@ -11,7 +11,7 @@ from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.perkville.partner import PARTNER as PERKVILLE
 from punchcard.destinations.perkville.settings import read_settings
-from punchcard.destinations.port import DeliveryOptions, Performed
+from punchcard.destinations.port import DeliveredEffect, DeliveryOptions, Performed
 from punchcard.errors import DeliveryError, OutcomeUnknownError, RetryableError
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect
@@ -148,9 +148,22 @@ def test_reading_back_knows_what_the_customer_was_given_for_other_events(world: 
     (first,) = world.attempts()
     (second,) = world.end(first, Performed(status=201, partner_id="p1"))
     (read_back,) = world.end(second, OutcomeUnknownError("another key", partner_id="p2"))
-    assert (read_back.action, set(read_back.other_ids)) == (Action.READ_BACK, {"p1"})
+    assert (read_back.action, read_back.other_ids) == (Action.READ_BACK, {"p1": first.effect.effect_key})
     effect = effect_to_perform(read_back.effect, item="1", quantity=None, other_ids=read_back.other_ids)
-    assert (effect.named_id, set(effect.other_ids)) == ("p2", {"p1"})
+    assert (effect.named_id, effect.other_ids, effect.elsewhere) == ("p2", read_back.other_ids, None)
+
+
+def test_reading_back_knows_the_newest_award_of_another_customer_in_the_account(world: _World) -> None:
+    key = "SEG:perkville:ORDER:o2:order-completed"
+    with world.store.unit_of_work() as work:
+        outbox.add(work, [new_effect(key, customer="bob@example.com")], now=SystemClock().now())
+    (ann,) = world.attempts()
+    (bob,) = world.end(ann, OutcomeUnknownError("lost"))
+    (in_doubt,) = world.end(bob, Performed(status=201, partner_id="b1"))
+    assert in_doubt.elsewhere is not None
+    assert in_doubt.effect.id == ann.effect.id
+    effect = effect_to_perform(in_doubt.effect, item="1", quantity=None, elsewhere=in_doubt.elsewhere)
+    assert effect.elsewhere == DeliveredEffect(email="bob@example.com", effect_key=key, partner_id="b1")
 
 
 def test_an_id_that_only_an_inconclusive_response_named_may_be_of_another_effect(world: _World) -> None:
@@ -163,7 +176,7 @@ def test_an_id_that_only_an_inconclusive_response_named_may_be_of_another_effect
     (second,) = world.attempts()
     assert second.effect.id != first.effect.id
     (read_back,) = world.end(second, OutcomeUnknownError("lost"))
-    assert (read_back.action, set(read_back.other_ids)) == (Action.READ_BACK, set())
+    assert (read_back.action, read_back.other_ids) == (Action.READ_BACK, {})
 
 
 def _refund_after_account_changed(world: _World) -> list[Attempt]:

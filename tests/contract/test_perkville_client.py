@@ -31,6 +31,7 @@ from punchcard.testing.partner.server import (
     GZIP,
     HTML,
     KEY,
+    OTHER_KEY,
     REDEEMING,
     STORED,
     TOKEN,
@@ -256,7 +257,7 @@ def test_reading_back_asks_for_the_customers_transactions_page_by_page() -> None
 
 
 def test_what_is_not_there_is_surely_not_performed() -> None:
-    result, server = found_by(pages([item(1), item(2, "x")], [item(3)]))
+    result, server = found_by(pages([item(1), item(2, OTHER_KEY)], [item(3)]))
     assert result is None
     # In the case as given and in lower case, each until a page is empty.
     emails = [entry.query["user__emails__email"][0] for entry in server.requests]
@@ -288,7 +289,7 @@ def test_a_list_is_read_whatever_its_type(meta: object) -> None:
 
 
 def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
-    result, _ = found_by(pages([item(1, "x")], obeys_offset=False))
+    result, _ = found_by(pages([item(1, OTHER_KEY)], obeys_offset=False))
     assert result is None
 
 
@@ -298,7 +299,7 @@ def test_a_short_page_that_repeats_itself_is_all_there_is() -> None:
     [
         pytest.param({"quantity": "5"}, [], id="another-size"),
         pytest.param({"perk": "/v2/perks/9/"}, [], id="another-perk"),
-        pytest.param({"perk": "/v2/perks/123456/"}, [item(2, "x")], id="where-keys-are-shown"),
+        pytest.param({"perk": "/v2/perks/123456/"}, [item(2, OTHER_KEY)], id="where-keys-are-shown"),
     ],
 )
 def test_what_staff_have_booked_is_not_the_effect(

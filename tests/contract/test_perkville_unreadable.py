@@ -2,18 +2,20 @@
 
 import asyncio
 import gzip
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
-from punchcard.destinations.port import Performed
+from punchcard.destinations.port import DeliveredEffect, Performed
 from punchcard.errors import DeliveryError, OutcomeUnknownError, RejectedError, RetryableError
 from punchcard.testing.partner.server import (
     AWARD,
     GZIP,
     HTML,
     KEY,
+    OTHER_KEY,
     VIP,
     ReceivedRequest,
     Reply,
@@ -143,21 +145,21 @@ def failure_of(reply: Callable[[ReceivedRequest], Reply], effort: str) -> Delive
 @pytest.mark.parametrize("shown", [KEY[:-1], KEY[:12], KEY[:-1].upper(), f"{KEY}-1"], ids=str)
 def test_a_key_that_is_shown_cut_is_not_called_absent(shown: str) -> None:
     booked = item(3, shown)
-    error, _ = found_by(pages([item(1, "x"), booked]))
+    error, _ = found_by(pages([item(1, OTHER_KEY), booked]))
     assert isinstance(error, RetryableError)
     assert error.code == "read_back_unclear"
-    assert is_absent(item(1, "x"), booked, other_ids={"3"})
-    assert is_absent(item(1, "x"), {**booked, "quantity": "5"})
+    assert is_absent(item(1, OTHER_KEY), booked, other_ids={"3": OTHER_KEY})
+    assert is_absent(item(1, OTHER_KEY), {**booked, "quantity": "5"})
     assert isinstance(found_by(pages([booked, item(5, KEY)]))[0], Performed)
 
 
 @pytest.mark.parametrize("shown", [KEY.upper(), KEY.lower(), f" {KEY}", f"{KEY}  "], ids=str)
 def test_a_key_is_known_in_other_case(shown: str) -> None:
     booked = item(3, shown)
-    performed, _ = found_by(pages([item(1, "x"), booked, item(4, KEY[:-1])]))
+    performed, _ = found_by(pages([item(1, OTHER_KEY), booked, item(4, KEY[:-1])]))
     assert isinstance(performed, Performed)
     assert performed.partner_id == "3"
-    assert is_absent(booked, other_ids={"3"})
+    assert is_absent(booked, other_ids={"3": OTHER_KEY})
     assert is_absent({**booked, "quantity": "5"})
 
 
@@ -168,19 +170,19 @@ def test_an_award_is_known_by_the_id_that_its_response_has_named(key: object) ->
     assert isinstance(error, OutcomeUnknownError)
     assert error.partner_id == "3"
     in_doubt = replace(AWARD, named_id=error.partner_id)
-    performed, _ = found_by(pages([item(1, "x"), booked]), in_doubt)
+    performed, _ = found_by(pages([item(1, OTHER_KEY), booked]), in_doubt)
     assert isinstance(performed, Performed)
     assert performed.partner_id == "3"
     # Not if that is another award, to which a partner points that takes this one for a duplicate.
-    other, _ = found_by(pages([item(1, "x"), booked]), replace(in_doubt, other_ids={"3"}))
+    other, _ = found_by(pages([item(1, OTHER_KEY), booked]), replace(in_doubt, other_ids={"3": OTHER_KEY}))
     assert not isinstance(other, Performed)
 
 
 @pytest.mark.parametrize("key", [None, "", 5], ids=str)
 def test_what_the_ledger_has_for_another_award_is_not_this_one(key: object) -> None:
     others = [{**item(number), "trans_source_id": key} for number in (1, 2)]
-    assert is_absent(*others, other_ids={"1", "2"})
-    assert isinstance(found_by(pages(others), replace(AWARD, other_ids={"1"}))[0], RetryableError)
+    assert is_absent(*others, other_ids={"1": OTHER_KEY, "2": OTHER_KEY})
+    assert isinstance(found_by(pages(others), replace(AWARD, other_ids={"1": OTHER_KEY}))[0], RetryableError)
 
 
 def test_a_key_that_is_shown_empty_is_not_another_one() -> None:
@@ -192,7 +194,53 @@ def test_order_ids_that_differ_in_case_are_two_orders() -> None:
     assert is_absent(item(3, KEY.replace(":o1:", ":O1:")))
 
 
-def is_absent(*listed: dict[str, object], other_ids: Collection[str] = ()) -> bool:
+REWRITTEN = {"1": OTHER_KEY}
+BOB = DeliveredEffect(email="bob@example.com", effect_key=OTHER_KEY, partner_id="7")
+
+
+@pytest.mark.parametrize("elsewhere", [None, BOB])
+@pytest.mark.parametrize("quantity", ["9.99", "10"], ids=str)
+def test_no_award_is_called_absent_where_keys_are_rewritten(quantity: str, elsewhere: DeliveredEffect | None) -> None:
+    listed = [item(1, "a9f3"), {**item(2, "b771"), "quantity": quantity}]
+    in_doubt = replace(AWARD, other_ids=REWRITTEN, elsewhere=elsewhere)
+    error, _ = found_by(pages(listed), in_doubt)
+    assert isinstance(error, RetryableError)
+    assert error.code == "read_back_unclear"
+    assert "transaction 2 of" in error.message
+    # It is absent if the ledger knows all that may be it.
+    assert is_absent(*listed, other_ids={**REWRITTEN, "2": OTHER_KEY})
+    assert is_absent(listed[0], {**listed[1], "perk": "/v2/perks/9/"}, other_ids=REWRITTEN)
+
+
+def test_another_systems_key_is_not_a_rewritten_one() -> None:
+    assert is_absent(item(1, OTHER_KEY), item(2, "till-8"), other_ids=REWRITTEN)
+    assert is_absent(item(1, OTHER_KEY.upper()), item(2, "till-8"), other_ids=REWRITTEN)
+    assert is_absent(item(1, OTHER_KEY), item(2, "till-8"))
+
+
+@pytest.mark.parametrize(
+    ("of_bob", "absent"),
+    [
+        pytest.param([item(6, "till-7"), item(7, OTHER_KEY)], True, id="as-sent"),
+        pytest.param([item(6, "till-7"), item(7, OTHER_KEY.lower())], True, id="recased"),
+        pytest.param([item(8, OTHER_KEY)], True, id="as-sent-under-another-id"),
+        pytest.param([item(7, "a9f3")], False, id="rewritten"),
+        pytest.param([item(7)], False, id="empty"),
+        pytest.param([], False, id="not-shown"),
+    ],
+)
+def test_what_is_shown_of_another_customer_tells_whether_keys_are_rewritten(
+    of_bob: list[dict[str, object]], absent: bool
+) -> None:
+    def reply(request: ReceivedRequest) -> Reply:
+        is_bob = request.query["user__emails__email"] == [BOB.email]
+        return pages(of_bob if is_bob else [item(2, "till-8")])(request)
+
+    assert (found_by(reply, replace(AWARD, elsewhere=BOB))[0] is None) == absent
+    assert not isinstance(found_by(reply)[0], Performed | None)  # with nothing to compare it stays open
+
+
+def is_absent(*listed: dict[str, object], other_ids: Mapping[str, str] = MappingProxyType({})) -> bool:
     """Whether the award is not among the listed transactions, some of which the ledger has for other awards."""
     return found_by(pages(list(listed)), replace(AWARD, other_ids=other_ids))[0] is None
 

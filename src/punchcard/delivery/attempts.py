@@ -3,10 +3,11 @@
 Every way in which a call can end is a result, also a defect of ours: nothing that one effect meets stops another.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TypeVar
 
 from punchcard.clock import Clock
@@ -14,6 +15,7 @@ from punchcard.delivery.outcomes import LATE, PartnerResult
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import (
     BatchClient,
+    DeliveredEffect,
     DeliveryOptions,
     Effect,
     EffectKey,
@@ -55,7 +57,11 @@ async def perform_attempt(
     if send_before.is_over(clock):
         return RetryableError(_STOOD_STILL, code=LATE)
     effect = effect_to_perform(
-        attempt.effect, item=attempt.item, quantity=attempt.quantity, other_ids=attempt.other_ids
+        attempt.effect,
+        item=attempt.item,
+        quantity=attempt.quantity,
+        other_ids=attempt.other_ids,
+        elsewhere=attempt.elsewhere,
     )
     try:
         if attempt.action is not Action.READ_BACK:
@@ -71,7 +77,12 @@ async def perform_attempt(
 
 
 def effect_to_perform(
-    stored: StoredEffect, *, item: str | None, quantity: Decimal | None, other_ids: Collection[str] = ()
+    stored: StoredEffect,
+    *,
+    item: str | None,
+    quantity: Decimal | None,
+    other_ids: Mapping[str, str] = MappingProxyType({}),
+    elsewhere: StoredEffect | None = None,
 ) -> Effect:
     """Return a stored effect as its destination's client takes it.
 
@@ -79,6 +90,7 @@ def effect_to_perform(
         item: The item to use now.
         quantity: Signed units, as decided.
         other_ids: As `Attempt.other_ids`.
+        elsewhere: As `Attempt.elsewhere`.
     """
     values = {
         "kind": stored.kind,
@@ -92,6 +104,9 @@ def effect_to_perform(
         "payload": stored.payload,
         "named_id": stored.partner_id,
         "other_ids": other_ids,
+        "elsewhere": None
+        if elsewhere is None
+        else DeliveredEffect(email=elsewhere.email, effect_key=elsewhere.effect_key, partner_id=elsewhere.partner_id),
     }
     return filled(Effect, values)
 

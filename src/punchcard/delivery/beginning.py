@@ -13,7 +13,7 @@ from punchcard.delivery.target import DeliveryTarget
 from punchcard.destinations.port import OnUnknown, RemapsItems, account_of
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.claiming import other_partner_ids
+from punchcard.store.delivery.claiming import newest_delivered_elsewhere, other_partner_ids
 from punchcard.store.delivery.effects import RETRIED, Action, Attempt, EffectState, Move, StoredEffect
 
 
@@ -127,7 +127,8 @@ class Beginning:
             quantity=quantity,
             detail=effect.detail,
             account=account,
-            other_ids=other_partner_ids(self._work, effect) if is_read_back else (),
+            other_ids=other_partner_ids(self._work, effect) if is_read_back else {},
+            elsewhere=newest_delivered_elsewhere(self._work, effect, account=account) if is_read_back else None,
         )
 
     def _account(self, effect: StoredEffect) -> str | None:

@@ -1,7 +1,7 @@
 """The interface of a destination: a pure mapping of events, and a client that performs effects at the partner."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -111,6 +111,19 @@ class Intent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeliveredEffect:
+    """An effect that the ledger has as delivered, to compare with what the partner shows of it.
+
+    Attributes:
+        partner_id: The partner's id of what it stored, None if it gave none.
+    """
+
+    email: str
+    effect_key: str
+    partner_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Effect:
     """One effect ready to be performed: an intent with its decided amount.
 
@@ -120,7 +133,8 @@ class Effect:
         event_settings: The settings that came with the event, in place of the destination's; None if none came.
         payload: As of its intent.
         named_id: For reading back: the partner's id that an inconclusive response has named, None for none.
-        other_ids: For reading back: the partner's ids of what the ledger has for other effects of the customer.
+        other_ids: For reading back: the partner's ids of the customer's other delivered effects, with their keys.
+        elsewhere: For reading back: the newest delivered effect of another customer, None for none.
     """
 
     kind: str
@@ -133,7 +147,8 @@ class Effect:
     event_settings: Mapping[str, object] | None = None
     payload: str | None = None
     named_id: str | None = None
-    other_ids: Collection[str] = ()
+    other_ids: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: DeliveredEffect | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

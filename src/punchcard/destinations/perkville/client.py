@@ -13,26 +13,20 @@ from punchcard.destinations.perkville.pagination import Item, item_of, read_list
 from punchcard.destinations.perkville.perk_choices import list_mapping_choices
 from punchcard.destinations.perkville.perks import Perks
 from punchcard.destinations.perkville.property_values import property_value
+from punchcard.destinations.perkville.reading_back import find_transaction, performed_of
 from punchcard.destinations.perkville.reconciling import list_transactions, read_user_emails
 from punchcard.destinations.perkville.responses import Content, Response
 from punchcard.destinations.perkville.settings import PerkvilleSettings, with_event_settings
 from punchcard.destinations.perkville.wire import (
-    KeyLikeness,
-    ShownKey,
     Wire,
     amount_of,
     id_of,
-    is_one_of,
-    key_likeness,
     patch_connection,
     post_transaction,
-    shown_key,
-    transaction_id_of,
 )
 from punchcard.destinations.port import CustomerBalance, Effect, Finding, MappingChoice, Performed
-from punchcard.destinations.reconciling import TransactionPage, is_alike
+from punchcard.destinations.reconciling import TransactionPage
 from punchcard.errors import InvariantError, OutcomeUnknownError, RejectedError, RetryableError
-from punchcard.events.commerce import amount_text
 
 
 class PerkvilleClient:
@@ -75,7 +69,7 @@ class PerkvilleClient:
         deadline = Deadline(delivery.request_timeout_seconds + delivery.unknown_wait_seconds)
         if effect.kind == USER_PROPERTY:
             return await self._find_property(effect, deadline)
-        return await self._find_transaction(effect, deadline)
+        return await find_transaction(self._http, self._settings, effect, deadline=deadline)
 
     async def check(self) -> Sequence[Finding]:
         """What is right and wrong with token, business, location and every mapped perk, as Perkville sees them."""
@@ -170,7 +164,7 @@ class PerkvilleClient:
         response = await self._http.send(request, deadline=deadline)
         item = item_of(response)
         key = item.get(settings.wire.trans_source_id_key)
-        performed = self._performed(item, effect.quantity, status=response.status)
+        performed = performed_of(item, effect.quantity, settings.wire, status=response.status)
         if key is None and performed.partner_id is None:
             raise _unconfirmed(response, "with an object that has neither an id nor our key")
         if key not in (None, "", effect.effect_key):
@@ -183,49 +177,6 @@ class PerkvilleClient:
             notes = [note for note in (performed.note, contradiction) if note]
             return replace(performed, note="; ".join(notes))
         return performed
-
-    async def _find_transaction(self, effect: Effect, deadline: Deadline) -> Performed | None:
-        wire = self._settings.wire
-        shown, hidden, alike = 0, 0, 0
-        altered: dict[KeyLikeness, Item] = {}
-        named: Item | None = None
-        # Whether Perkville's filter minds the case of an address is not known, so both forms are asked for.
-        for email in dict.fromkeys((effect.email, effect.email.lower())):
-            async for item in read_list(
-                self._http, self._settings, wire.transactions_path, email=email, deadline=deadline
-            ):
-                if item.get(wire.trans_source_id_key) == effect.effect_key:
-                    return self._performed(item, effect.quantity, status=None)
-                if transaction_id_of(item, wire) == (effect.named_id or "") and _may_be(item, effect, wire):
-                    named = item
-                match shown_key(item, wire):
-                    case ShownKey.SHOWN:
-                        shown += 1
-                        likeness = key_likeness(item[wire.trans_source_id_key], effect.effect_key)
-                        if likeness is not KeyLikeness.OTHER and _may_be(item, effect, wire):
-                            altered[likeness] = item
-                    case ShownKey.HIDDEN:
-                        hidden += transaction_id_of(item, wire) not in effect.other_ids
-                    case ShownKey.EMPTY:  # where no key is shown at all, it may be the effect
-                        alike += _may_be(item, effect, wire)
-        if named is not None:
-            return self._performed(named, effect.quantity, status=None)
-        if (hidden or alike) and not shown:
-            raise RetryableError(
-                f"Perkville shows transactions of {effect.email}, but none with its {wire.trans_source_id_key}: "
-                "whether this one is among them is not known",
-                code="read_back_unclear",
-            )
-        if (recased := altered.get(KeyLikeness.RECASED)) is not None:
-            return self._performed(recased, effect.quantity, status=None)
-        if (cut := altered.get(KeyLikeness.CUT)) is not None:
-            raise RetryableError(
-                f"Perkville shows transaction {transaction_id_of(cut, wire)} of {effect.email} under "
-                f"{str(cut[wire.trans_source_id_key])[:100]!r}, which may be {effect.effect_key!r} cut. Look there: "
-                "dismiss this if that is it; if not, book it there and dismiss this",
-                code="read_back_unclear",
-            )
-        return None
 
     async def _set_property(self, effect: Effect, deadline: Deadline) -> Performed:
         connection = await self._connection(effect.email, deadline)
@@ -282,41 +233,9 @@ class PerkvilleClient:
             raise RetryableError("Perkville shows a connection without an id", code="read_back_unclear")
         return connection_id
 
-    def _performed(self, item: Item, requested: Decimal | None, *, status: int | None) -> Performed:
-        wire = self._settings.wire
-        notes = []
-        booked = amount_of(item.get(wire.quantity_key))
-        # The sign is left out: of a perk that redeems, either may be shown.
-        if booked is not None and requested is not None and abs(booked) != abs(requested):
-            notes.append(f"Perkville booked {amount_text(abs(booked))} units instead of {amount_text(abs(requested))}")
-        state = item.get(wire.transaction_status_key)
-        if isinstance(state, str) and not is_one_of(state, wire.active_statuses):
-            notes.append(f"at Perkville its status is {state[:50]}")
-        return Performed(
-            status=status,
-            partner_id=transaction_id_of(item, wire),
-            note="; ".join(notes) or None,
-            # Only what is read back tells something that the ledger may not know.
-            units=None if booked is None or status is not None else abs(booked),
-        )
-
 
 def _shown_connection_id(connection: Item, wire: Wire) -> str | None:
     return id_of(connection.get(wire.connection_id_key)) or id_of(connection.get(wire.resource_uri_key))
-
-
-def _may_be(item: Item, effect: Effect, wire: Wire) -> bool:
-    """Return whether a transaction may be the effect by all but its key."""
-    return transaction_id_of(item, wire) not in effect.other_ids and _is_alike(item, effect, wire)
-
-
-def _is_alike(item: Item, effect: Effect, wire: Wire) -> bool:
-    return is_alike(
-        effect.item,
-        effect.quantity,
-        shown_item=id_of(item.get(wire.perk_key)),
-        shown_quantity=amount_of(item.get(wire.quantity_key)),
-    )
 
 
 def _unconfirmed(response: Response, words: str, *, partner_id: str | None = None) -> OutcomeUnknownError:

@@ -99,6 +99,7 @@ _ID_CHARACTERS_MAX = 100
 _AMOUNT_CHARACTERS_MAX = 60
 # A shorter text that a key begins with was typed by staff.
 _CUT_KEY_CHARACTERS_MIN = 10
+_OWN_KEY_BEGIN = "SEG:"
 _KEY_PARTS_FIXED = 3  # `SEG`, scope and kind
 _AMOUNT_DIGITS_MAX = 40
 
@@ -282,6 +283,11 @@ def shown_key(item: Mapping[str, Any], wire: Wire) -> ShownKey:
     if key in (None, ""):
         return ShownKey.EMPTY
     return ShownKey.SHOWN if isinstance(key, str) else ShownKey.HIDDEN
+
+
+def is_own_key(key: object) -> bool:
+    """Return whether a shown key has the form of those that Punchcard sends."""
+    return isinstance(key, str) and key.startswith(_OWN_KEY_BEGIN)
 
 
 class KeyLikeness(Enum):

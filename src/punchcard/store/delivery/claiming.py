@@ -58,7 +58,7 @@ _NEXT_DUE = PreparedStatement(
     )
 )
 _OTHER_PARTNER_IDS = PreparedStatement(
-    select(effects.c.partner_id).where(
+    select(effects.c.partner_id, effects.c.effect_key).where(
         effects.c.destination == bindparam("b_destination"),
         effects.c.customer == bindparam("b_customer"),
         effects.c.kind == bindparam("b_kind"),
@@ -66,6 +66,19 @@ _OTHER_PARTNER_IDS = PreparedStatement(
         effects.c.partner_id.is_not(None),
         effects.c.state == EffectState.DELIVERED,  # others may have an id that an inconclusive response named
     )
+)
+_DELIVERED_ELSEWHERE = PreparedStatement(
+    select(effects)
+    .where(
+        effects.c.destination == bindparam("b_destination"),
+        effects.c.state == EffectState.DELIVERED,
+        effects.c.kind == bindparam("b_kind"),
+        effects.c.account == bindparam("b_account"),
+        effects.c.customer != bindparam("b_customer"),
+        effects.c.email != "",
+    )
+    .order_by(effects.c.id.desc())
+    .limit(1)
 )
 
 
@@ -115,15 +128,30 @@ def _live_first(
     return [*live, *replayed][:limit]
 
 
-def other_partner_ids(work: Connection, effect: StoredEffect) -> frozenset[str]:
-    """Return the partner's ids of a customer's other delivered effects: what it shows under them is not this effect."""
+def other_partner_ids(work: Connection, effect: StoredEffect) -> dict[str, str]:
+    """Return the partner's ids of a customer's other delivered effects, with the keys that these were sent with.
+
+    What the partner shows under these ids is not this effect.
+    """
     values = {
         "b_destination": effect.destination,
         "b_customer": effect.customer,
         "b_kind": effect.kind,
         "b_id": effect.id,
     }
-    return frozenset(row.partner_id for row in _OTHER_PARTNER_IDS.rows(work, values))
+    return {row.partner_id: row.effect_key for row in _OTHER_PARTNER_IDS.rows(work, values)}
+
+
+def newest_delivered_elsewhere(work: Connection, effect: StoredEffect, *, account: str | None) -> StoredEffect | None:
+    """Return the newest delivered effect of another customer in the account: it tells how the partner shows keys."""
+    values = {
+        "b_destination": effect.destination,
+        "b_customer": effect.customer,
+        "b_kind": effect.kind,
+        "b_account": account,
+    }
+    rows = _DELIVERED_ELSEWHERE.rows(work, values)
+    return effect_of(rows[0]) if rows else None
 
 
 def next_due(work: Connection, destination: str) -> datetime | None:

@@ -1,7 +1,7 @@
 """An effect and its attempts as types: what routing adds, what the outbox and ledger hold, how a try ended."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -185,7 +185,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         account: As `StoredEffect.account`, once this attempt is started.
-        other_ids: For reading back: the partner's ids of what the ledger has for other effects of the customer.
+        other_ids: For reading back: the partner's ids of the customer's other delivered effects, with their keys.
+        elsewhere: For reading back: the newest delivered effect of another customer, None for none.
     """
 
     effect: StoredEffect
@@ -195,7 +196,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Decimal | None
     detail: str | None
     account: str | None = None
-    other_ids: Collection[str] = ()
+    other_ids: Mapping[str, str] = msgspec.field(default_factory=dict)
+    elsewhere: StoredEffect | None = None
 
 
 class AttemptResult(msgspec.Struct, frozen=True, kw_only=True):

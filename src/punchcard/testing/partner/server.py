@@ -20,6 +20,7 @@ from punchcard.testing.clock import ManualClock
 
 TOKEN = "sandbox-token"
 KEY = EffectKey("SEG:perkville:ORDER:o1:order-completed")
+OTHER_KEY = EffectKey("SEG:perkville:ORDER:o9:order-completed")
 AWARD = Effect(
     kind=TRANSACTION,
     effect_key=KEY,
