@@ -12,6 +12,7 @@ import pytest
 from punchcard.cli.replaying import Selected
 from punchcard.cli.running import run
 from punchcard.errors import ConfigurationError
+from punchcard.lake.listing import EventQuery
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.replay_planning import plan_replay
 from punchcard.operations.replays import save_replay, start_replay
@@ -239,6 +240,29 @@ def test_lists_by_status_follow_the_newest_replay(world: PublicApiServer) -> Non
 
     assert listed("refused") == ["m2"]
     assert listed("pending") == ["m1", "m3"]
+
+
+def test_a_list_by_status_reads_no_events_that_a_large_replay_has_changed(
+    world: PublicApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replayed = [f"m{number}" for number in range(5, 60)]
+    book(world, "m1", "m2", *replayed)
+    configure(world, MAPPED)
+    replay(world, messageIds=replayed)
+    world.run_replays()
+    world.feed_lake()
+    read: list[int] = []
+    read_page = LakeReader.page
+
+    def counted(reader: LakeReader, query: EventQuery, **options: Any) -> Any:
+        events = read_page(reader, query, **options)
+        read.append(len(events))
+        return events
+
+    monkeypatch.setattr(LakeReader, "page", counted)
+    page = world.browser.page(EventQuery(status="refused"), limit=1)
+    assert [seen.event.message_id for seen in page.events] == ["m2"]
+    assert sum(read) <= 4  # two at a time: the newest, and those that are refused still
 
 
 def test_whoever_saves_a_map_is_offered_a_replay(world: PublicApiServer) -> None:

@@ -78,12 +78,17 @@ def event_of_row(row: tuple[Any, ...]) -> LakeEvent:
         log_position=row[9],
         event_index=row[10],
         payload=row[11],
-        results=_results(results),
+        results=read_results(results),
         notes=() if notes is None else msgspec.json.decode(notes, type=tuple[str, ...]),
     )
 
 
-def _results(text: str) -> tuple[LakeResult, ...]:
+def read_results(text: str) -> tuple[LakeResult, ...]:
+    """Return the results in a row of the lake.
+
+    Raises:
+        LakeError: They are damaged.
+    """
     try:
         return msgspec.json.decode(text, type=tuple[LakeResult, ...])
     except msgspec.DecodeError as error:

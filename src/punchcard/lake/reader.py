@@ -29,7 +29,7 @@ from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
 from punchcard.lake.elsewhere import refuse_lake_elsewhere
 from punchcard.lake.id_filters import IdFilters
-from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row
+from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row, read_results
 from punchcard.lake.lake_queries import LakeQueries
 from punchcard.lake.listing import EventQuery, may_hold, where_clause
 from punchcard.lake.location import LakeLocation
@@ -60,6 +60,9 @@ _EVENTS = """
     SELECT message_id, type, event, user_id, anonymous_id, email, source, epoch_us(received_at), epoch_us(timestamp),
            log_position, event_index, encode(payload), results, notes
     FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
+"""
+_RESULTS = """
+    SELECT log_position, event_index, results FROM read_parquet(?, hive_partitioning = false, union_by_name = true)
 """
 _NAME_COUNTS = "SELECT type, event, count(*) FROM read_parquet(?, hive_partitioning = false, union_by_name = true)"
 _NEWEST_FIRST = "ORDER BY log_position DESC, event_index DESC LIMIT ?"
@@ -186,18 +189,34 @@ class LakeReader:
         Raises:
             StorageError: The lake cannot be read.
         """
+        return [event_of_row(row) for row in self._newest(_EVENTS, query, limit=limit, before=before)]
+
+    def results(
+        self, query: EventQuery, *, limit: int, before: tuple[int, int]
+    ) -> list[tuple[tuple[int, int], tuple[LakeResult, ...]]]:
+        """Return places and results of the newest matching events, newest first: much less than the events.
+
+        Raises:
+            StorageError: The lake cannot be read.
+        """
+        rows = self._newest(_RESULTS, query, limit=limit, before=before)
+        return [((position, index), read_results(results)) for position, index, results in rows]
+
+    def _newest(
+        self, select: str, query: EventQuery, *, limit: int, before: tuple[int, int] | None
+    ) -> list[tuple[Any, ...]]:
         where, values = where_clause(query, before)
         files = [file for file in self._files() if may_hold(file, query, before)]
         windows = NewestWindows(files, through=None if before is None else before[0])
-        sql = f"{_EVENTS} WHERE {where} AND log_position > ? AND log_position <= ? {_NEWEST_FIRST}"
-        lake_events: list[LakeEvent] = []
-        while len(lake_events) < limit and (window := windows.next_window()) is not None:
-            bounds = [window.after, window.through, limit - len(lake_events)]
+        sql = f"{select} WHERE {where} AND log_position > ? AND log_position <= ? {_NEWEST_FIRST}"
+        rows: list[tuple[Any, ...]] = []
+        while len(rows) < limit and (window := windows.next_window()) is not None:
+            bounds = [window.after, window.through, limit - len(rows)]
             searched = window.files
             if query.name is not None:  # of each window by itself: most names are in the newest files
                 searched = self._id_filters.files_with_any(searched, "event", [query.name])
-            lake_events += map(event_of_row, self._queries.rows(sql, searched, *values, *bounds))
-        return lake_events
+            rows += self._queries.rows(sql, searched, *values, *bounds)
+        return rows
 
     def events_of_person(
         self, query: PersonQuery, *, limit: int, beyond: tuple[int, int] | None = None

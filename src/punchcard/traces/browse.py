@@ -21,6 +21,7 @@ from punchcard.store.routing.later_results import LaterResultQuery, places_with_
 from punchcard.traces.conflicts import conflict_to_show
 from punchcard.traces.event_matching import matches_person, matches_query, may_match, record_may_hold
 from punchcard.traces.held import with_results_of_held
+from punchcard.traces.replaced_results import skip_replaced
 from punchcard.traces.replayed import with_results_of_replays
 from punchcard.traces.stopped import waits_of
 from punchcard.traces.tail import MayMatch, Tail
@@ -149,6 +150,10 @@ class EventBrowser:
             if len(events) <= limit:
                 break
             before = min((event.log_position, event.event_index) for event in events)
+            if before[0] <= self.tail.begin():
+                before = skip_replaced(self._lake, self._store, query, before)
+                if before is None:
+                    break
         return matches
 
     def _changed_later(self, query: EventQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:

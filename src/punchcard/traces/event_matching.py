@@ -58,13 +58,16 @@ def matches_person(event: LakeEvent, query: PersonQuery, beyond: tuple[int, int]
 def may_match(source: str | None, results: Sequence[EventResult | LakeResult], query: EventQuery) -> bool:
     """Return whether an event with this source and these results matches, as far as they decide."""
     return query.source in (None, source) and (
-        query.status is None
-        or any(
-            result.status == query.status
-            and query.destination in (None, result.destination or "")
-            and query.reason in (None, result.reason or "")
-            for result in results
-        )
+        query.status is None or any(selects_result(query, result) for result in results)
+    )
+
+
+def selects_result(query: EventQuery, result: EventResult | LakeResult) -> bool:
+    """Return whether a query that selects a status selects this result."""
+    return (
+        result.status == query.status
+        and query.destination in (None, result.destination or "")
+        and query.reason in (None, result.reason or "")
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, func, insert, select, tuple_
+from sqlalchemy import Connection, Select, func, insert, select
 
 from punchcard.store.access.schema import audit_events
+from punchcard.store.keys import key_in
 from punchcard.store.values import storable
 
 
@@ -82,7 +83,8 @@ def newest_of_each(
     newest = (
         select(func.max(columns.id))
         .where(
-            tuple_(columns.resource_type, columns.resource_id).in_(list(resources)),
+            key_in([columns.resource_type, columns.resource_id], resources),
+            columns.resource_id.in_({id for _, id in resources}),
             columns.kind.in_(("add", "change")),
             columns.changes != passing_over,
         )

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, delete, select, tuple_, update
+from sqlalchemy import Connection, delete, select, update
 
 from punchcard.profiles.erasure import ErasedIds
+from punchcard.store.keys import key_in
 from punchcard.store.routing.event_results import (
     EventResult,
     ResultBatch,
@@ -55,7 +56,7 @@ def replay_places(work: Connection, places: Collection[Place]) -> list[Place]:
         chunk = ordered[begin : begin + _KEYS_PER_QUERY]
         rows = work.execute(
             select(columns.log_position, columns.event_index).where(
-                tuple_(columns.original_position, columns.original_index).in_(chunk)
+                key_in([columns.original_position, columns.original_index], chunk)
             )
         )
         copies += [(row.log_position, row.event_index) for row in rows]
@@ -76,7 +77,7 @@ def erase_held(
     for begin in range(0, len(ordered), _KEYS_PER_QUERY):
         chunk = ordered[begin : begin + _KEYS_PER_QUERY]
         deleted += work.execute(
-            delete(held_events).where(tuple_(columns.log_position, columns.event_index).in_(chunk))
+            delete(held_events).where(key_in([columns.log_position, columns.event_index], chunk))
         ).rowcount
     positions = {position for position, _ in places}
     # Few records are held, and places may be very many.
@@ -102,7 +103,7 @@ def erase_replayed(work: Connection, places: Collection[Place]) -> int:
     for begin in range(0, len(ordered), _KEYS_PER_QUERY):
         chunk = ordered[begin : begin + _KEYS_PER_QUERY]
         deleted += work.execute(
-            delete(replayed_events).where(tuple_(columns.original_position, columns.original_index).in_(chunk))
+            delete(replayed_events).where(key_in([columns.original_position, columns.original_index], chunk))
         ).rowcount
     return deleted
 

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, exists, func, select, tuple_, update
+from sqlalchemy import Connection, Row, delete, exists, func, select, update
 
+from punchcard.store.keys import key_in
 from punchcard.store.routing.event_results import EventResult
 from punchcard.store.routing.schema import held_events, held_records
 from punchcard.store.upsert import insert_into
@@ -165,7 +166,7 @@ def results_at(work: Connection, places: Collection[Place]) -> dict[tuple[Place,
         chunk = chosen_places[begin : begin + _KEYS_PER_QUERY]
         rows = work.execute(
             select(columns.log_position, columns.event_index, columns.destination, columns.result).where(
-                tuple_(columns.log_position, columns.event_index).in_(chunk), columns.result.is_not(None)
+                key_in([columns.log_position, columns.event_index], chunk), columns.result.is_not(None)
             )
         )
         for position, index, destination, result in rows:

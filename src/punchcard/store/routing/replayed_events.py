@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Select, func, insert, select, tuple_
+from sqlalchemy import Connection, Select, func, insert, select
 
+from punchcard.store.keys import key_in
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.store.routing.schema import replayed_events
 from punchcard.store.values import storable
@@ -73,7 +74,7 @@ def event_replays(work: Connection, places: Collection[Place]) -> dict[Place, li
         chunk = ordered[begin : begin + _KEYS_PER_QUERY]
         rows = work.execute(
             select(replayed_events)
-            .where(tuple_(columns.original_position, columns.original_index).in_(chunk))
+            .where(key_in([columns.original_position, columns.original_index], chunk))
             .order_by(columns.id)
         )
         for row in rows:

@@ -158,5 +158,19 @@ replayed_events = Table(  # each time that an event was routed again by a replay
     Column("status", String(32), nullable=False),
     Column("result", Text, nullable=False),  # JSON of the result that routing gave it
 )
+Index(
+    "ix_held_events_without_status",  # planned by a worker that does not know the column, during an upgrade
+    held_events.c.log_position,
+    held_events.c.event_index,
+    sqlite_where=text("status IS NULL AND result IS NOT NULL"),
+    postgresql_where=text("status IS NULL AND result IS NOT NULL"),
+)
+Index(
+    "ix_replayed_events_status",
+    replayed_events.c.status,
+    replayed_events.c.original_position,
+    replayed_events.c.original_index,
+)
+Index("ix_replayed_events_place", replayed_events.c.log_position, replayed_events.c.event_index)
 Index("ix_replayed_events_original", replayed_events.c.original_position, replayed_events.c.original_index)
 Index("ix_replayed_events_replay", replayed_events.c.replay, replayed_events.c.id)

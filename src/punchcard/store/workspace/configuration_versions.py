@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, true, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, true
 
+from punchcard.store.keys import key_in
 from punchcard.store.values import storable
 from punchcard.store.workspace.schema import configuration_version_parts, configuration_versions
 
@@ -122,7 +123,7 @@ def read_parts_at(
         columns.number <= number
     )
     if keys is not None:
-        newest = newest.where(tuple_(columns.kind, columns.slug).in_(list(keys)))
+        newest = newest.where(key_in([columns.kind, columns.slug], keys))
     current = newest.group_by(columns.kind, columns.slug).subquery()
     chosen = select(configuration_version_parts).join(
         current,
