@@ -110,6 +110,15 @@ def test_a_malformed_body_is_explained_with_its_place(api: PublicApiServer, body
         assert (response.status, response.error["message"]) == (400, MALFORMED[body]), call
 
 
+def test_the_event_tester_repairs_what_ingest_does_and_names_the_rest(api: PublicApiServer) -> None:
+    repaired = api.request("POST", "/api/events/test", b'{"event": "A\\ud800", "userId": "u", "type": "track"}')
+    assert repaired.status == 200, repaired.body
+    refused = api.request("POST", "/api/events/test", b'{"event": "A"')
+    assert refused.error["message"] == (
+        "The body is not a JSON object with one event: it ends too early at line 1, character 14."
+    )
+
+
 def test_no_message_has_words_of_the_framework(api: PublicApiServer) -> None:
     document: dict[str, Any] = api.request("GET", "/api/openapi.json").json()
     for path, operations in document["paths"].items():

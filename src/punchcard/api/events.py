@@ -12,6 +12,9 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from punchcard.api import bodies
 from punchcard.api.api_dependencies import REQUIRED_ROLE, Dependencies
 from punchcard.api.errors import bad_request
+from punchcard.events.faults import UNREADABLE
+from punchcard.events.json_problems import describe_json_problem
+from punchcard.events.repair import decode_repaired
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.tester import try_event
 from punchcard.store.access.token_store import Role
@@ -113,7 +116,9 @@ def _write_key(body: bytes) -> str | None:
     class Keyed(msgspec.Struct, rename="camel"):
         write_key: str | None = None
 
+    decoder = msgspec.json.Decoder(Keyed)
     try:
-        return msgspec.json.decode(body, type=Keyed).write_key
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise bad_request("The body is not a JSON object with one event.") from error
+        return decode_repaired(decoder.decode, body, has_batch=False)[0].write_key
+    except UNREADABLE as error:
+        problem = describe_json_problem(body, error)
+        raise bad_request(f"The body is not a JSON object with one event: {problem}.") from error

@@ -109,12 +109,16 @@ def _refuse_constant(name: str) -> object:
 def _read_events(file: Path) -> Iterator[tuple[int, bytes]]:
     import msgspec
 
+    from punchcard.events.json_problems import describe_json_problem
+
     content = file.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
     if content.startswith(b"["):
         try:
             items = msgspec.json.decode(content, type=list[msgspec.Raw])
         except msgspec.DecodeError as error:
-            raise PunchcardError(f"{file}: This is not a JSON array: {error}.") from error
+            raise PunchcardError(
+                f"{file}: This is not a JSON array: {describe_json_problem(content, error)}."
+            ) from error
         yield from enumerate((bytes(item) for item in items), start=1)
         return
     for number, line in enumerate(content.splitlines(), start=1):
@@ -125,11 +129,13 @@ def _read_events(file: Path) -> Iterator[tuple[int, bytes]]:
 def _ensure_message_id(text: bytes, number: int) -> tuple[str, bytes]:
     import msgspec
 
+    from punchcard.events.json_problems import describe_json_problem
+
     try:
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         existing_id = msgspec.json.decode(members.get("messageId", msgspec.Raw(b"null")))
     except msgspec.DecodeError as error:
-        raise PunchcardError(f"Event {number} is not a JSON object: {error}.") from error
+        raise PunchcardError(f"Event {number} is not a JSON object: {describe_json_problem(text, error)}.") from error
     if isinstance(existing_id, str) and existing_id:
         return existing_id, msgspec.json.encode(members)
     message_id = str(uuid.uuid4())

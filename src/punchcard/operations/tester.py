@@ -11,6 +11,7 @@ from punchcard.delivery.attempts import effect_to_perform
 from punchcard.delivery.preparation import NotReady, prepare
 from punchcard.errors import IngestError
 from punchcard.events.faults import UNREADABLE
+from punchcard.events.json_problems import describe_json_problem
 from punchcard.events.model import Event
 from punchcard.events.parse import IngestFailure, read_request
 from punchcard.events.repair import decode_repaired
@@ -199,4 +200,5 @@ def _keyed(text: bytes) -> _Keyed:
     try:
         return decode_repaired(_keyed_decoder.decode, text, has_batch=False)[0]
     except UNREADABLE as error:
-        raise IngestError("The body is not a JSON object with one event.", code="invalid_json") from error
+        problem = describe_json_problem(text, error)
+        raise IngestError(f"The body is not a JSON object with one event: {problem}.", code="invalid_json") from error
