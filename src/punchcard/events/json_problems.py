@@ -21,7 +21,8 @@ def describe_json_problem(text: str | bytes, error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, msgspec.ValidationError):
-        return f"{error}"
+        expected = f"{error}".replace("`", "")
+        return f"{expected[:1].lower()}{expected[1:]}"
     content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if isinstance(error, UnicodeError):
         return f"it is not UTF-8{_place_of_other_bytes(content)}"
