@@ -19,6 +19,9 @@ _COMPARED: Final = frozenset(
 """What is only compared with events, in which senders may have used any character."""
 
 _CHECKED_ELSEWHERE: Final = frozenset({"options", "settings", "write_keys"})
+_OF_WORKSPACE: Final = frozenset(
+    {"currency", "day_borders", "labels", "name", "point_cost", "timezone", "webhook_allowed_networks"}
+)
 _KEYS: Final[Mapping[str, str]] = {
     "condition": "if",
     "new_event_name": "newEventName",
@@ -41,8 +44,7 @@ def control_character_problems(workspace: Workspace) -> Iterator[Problem]:
             for kind in ("audience", "computed_trait"):
                 yield from _problems((f"{kind}s",), "", [part for part in value if part.kind == kind])
         else:
-            is_table = is_dataclass(value) or (isinstance(value, Sequence) and any(map(is_dataclass, value)))
-            yield from _problems((name,) if is_table else ("workspace", name), name, value)
+            yield from _problems(("workspace", name) if name in _OF_WORKSPACE else (name,), name, value)
 
 
 def _problems(path: KeyPath, name: str, value: object) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from punchcard.workspace.file import read_content
+from punchcard.workspace.model import Label
 from punchcard.workspace.validate import find_problems
 
 WORKSPACE = read_content(
@@ -109,3 +110,12 @@ def test_texts_with_lines_may_have_them_and_names_may_have_joined_emoji() -> Non
     (transformation,) = WORKSPACE.transformations
     changed = replace(transformation, name="Famille 👨‍👩‍👧", condition='event = "Sale"\n\tand properties.total > 1')
     assert not list(find_problems(replace(WORKSPACE, transformations=(changed,))))
+
+
+def test_a_problem_is_reported_once() -> None:
+    label = Label(key="team\x00", value="shop", description="A\x00")
+    messages = list(map(str, find_problems(replace(WORKSPACE, labels=(label,)))))
+    assert messages == [
+        "workspace.labels[0].key: Must have 1 to 100 printable characters and no slash.",
+        "workspace.labels[0].description: Must not contain control characters. It has U+0000 at character 2.",
+    ]
