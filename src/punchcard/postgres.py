@@ -47,6 +47,15 @@ SESSION: Final = (
 """Statements for each new session."""
 
 
+_READER_WAITS: Final = 10  # a tenth of a second each: statements of ours are done by then, a backup is not
+_HAS_OLDER_READER: Final = """
+SELECT EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+          AND backend_xmin IS NOT NULL AND xact_start < '{began}'
+)
+"""
+
 LOG_APPLICATION: Final = "punchcard event log"
 """The application name of the event log's sessions, unless its URL gives another one."""
 
@@ -99,6 +108,23 @@ _UNREACHABLE: Final = re.compile(r"connection (?:failed|timeout)|failed to resol
 _SUPERFLUOUS: Final = re.compile(
     r"^connection failed: (?=connection to server)|\s*Is the server running .* accepting .*connections\?"
 )
+
+
+def await_older_readers(query: Callable[[str], Any]) -> bool:
+    """Wait until nobody reads what was deleted before this call; False if somebody still does.
+
+    VACUUM leaves the old versions of rows that a transaction may read, such as that of a backup with pg_dump. The
+    server shows transactions of other roles only to a role with pg_read_all_stats.
+
+    Args:
+        query: Returns the value that a statement selects, outside of a transaction.
+    """
+    began = query("SELECT clock_timestamp()::text")
+    for _ in range(_READER_WAITS):
+        if not query(_HAS_OLDER_READER.format(began=began)):
+            return True
+        query("SELECT pg_sleep(0.1)")
+    return False
 
 
 def is_settings_fault(error: object) -> bool:

@@ -201,3 +201,25 @@ def test_old_versions_of_rows_are_freed_at_once(empty_postgres_url: str, vacuume
         assert store.discard_deleted()
         for table in ("effects", "profiles", "revisions"):
             wait_until(partial(vacuumed, table))
+
+
+def test_a_backup_that_began_before_is_waited_for(empty_postgres_url: str) -> None:
+    """Until it ends, the server keeps what it may read: a deletion must not say that nothing is left."""
+    url = empty_postgres_url.replace("+psycopg", "")
+    with closing(Store(empty_postgres_url)) as store, closing(PostgresEventLog(empty_postgres_url)) as log:
+        with psycopg.connect(url) as backup:
+            backup.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            backup.execute("SELECT count(*) FROM effects")
+            assert not store.discard_deleted()
+            assert not log.discard_replaced()
+        assert store.discard_deleted()
+        assert log.discard_replaced()
+
+
+def test_a_session_that_reads_nothing_is_not_waited_for(empty_postgres_url: str) -> None:
+    with (
+        closing(Store(empty_postgres_url)) as store,
+        psycopg.connect(empty_postgres_url.replace("+psycopg", "")) as idle,
+    ):
+        idle.execute("SELECT 1")  # its transaction is open, and sees at its next statement what was deleted
+        assert store.discard_deleted()

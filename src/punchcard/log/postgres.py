@@ -20,7 +20,7 @@ from punchcard.log.partitions import PartitionLayout, bucket_of
 from punchcard.log.port import LOG_REPLACED, LogIdentity, LogRecord, NewRecord
 from punchcard.log.postgres_session import PostgresSession, describe_url, read_parameters
 from punchcard.log.texts import storable_text
-from punchcard.postgres import is_settings_fault, message_of, prove_room, unreachable_remedy
+from punchcard.postgres import await_older_readers, is_settings_fault, message_of, prove_room, unreachable_remedy
 
 _GENERATION_STEP_MAX: Final = 1_000  # uneven steps, so that two copies of a log cannot keep the same numbers
 _DAMAGED: Final = (psycopg.errors.DataCorrupted, psycopg.errors.InternalError_)  # of the server's files
@@ -298,9 +298,11 @@ class PostgresEventLog:
         session = PostgresSession(self._parameters)  # of its own: appends do not wait for it
         with self._use(session, "vacuumed") as connection:
             connection.execute("SET statement_timeout = 0")
-            connection.execute("VACUUM event_log_records")
+            is_free = await_older_readers(lambda statement: next(connection.execute(statement))[0])
+            if is_free:
+                connection.execute("VACUUM event_log_records")
             session.close()
-        return True
+        return is_free
 
     def close(self) -> None:
         """Close the connections."""

@@ -82,6 +82,9 @@ _SUPPRESSION_SECONDS: Final = 1.0  # then routing knows it, and plans nothing mo
 _GRACE_SECONDS: Final = 60.0  # for which readers may use a list of the lake's files
 _LOG_RETENTION_HOURS: Final = 24.0
 _OLD_REQUESTS_AT_ONCE: Final = 100
+_WAITS_FOR_READERS: Final = (
+    "Everything else is deleted. Waits until whoever read the database before, such as a backup, is done."
+)
 _ACTOR: Final = "Segment's cloud"
 
 
@@ -369,7 +372,8 @@ class DeletionRunner:
                 self._move(regulation, progress=progress, detail=waits_for)
             return False
         if not self._store.discard_deleted() or not self._log.discard_replaced():
-            return False  # another process reads; the next call succeeds
+            self._note(regulation, _WAITS_FOR_READERS)
+            return False
         digests = [
             hashes.digest(subject_type, value)
             for subject_type, values in (

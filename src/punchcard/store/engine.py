@@ -262,8 +262,7 @@ class Store:
             StorageError: the database is away.
         """
         if not self.is_sqlite:
-            vacuum(self._engine)
-            return True
+            return vacuum(self._engine)
         # While it waits for readers nobody can write: then it is rather tried again.
         with closing(sqlite3.connect(self._url.database or "", timeout=_TRUNCATE_SECONDS)) as connection:
             return truncate_write_ahead_log(connection)

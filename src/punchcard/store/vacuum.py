@@ -4,12 +4,12 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from punchcard.errors import StorageError
-from punchcard.postgres import message_of
+from punchcard.postgres import await_older_readers, message_of
 from punchcard.store.schema import metadata
 
 
-def vacuum(engine: Engine) -> None:
-    """Vacuum all tables of the store.
+def vacuum(engine: Engine) -> bool:
+    """Vacuum all tables of the store; False if a transaction that began before, such as a backup, keeps old versions.
 
     Raises:
         StorageError: The database is unavailable.
@@ -17,8 +17,11 @@ def vacuum(engine: Engine) -> None:
     quote = engine.dialect.identifier_preparer.quote
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if not await_older_readers(lambda statement: connection.scalar(text(statement))):
+                return False
             connection.execute(text("VACUUM " + ", ".join(quote(table.name) for table in metadata.sorted_tables)))
     except SQLAlchemyError as error:
         raise StorageError(
             f"The store cannot be vacuumed: {message_of(getattr(error, 'orig', None) or error)}"
         ) from error
+    return True
