@@ -107,6 +107,7 @@ OTHERS = {
     "privacy unsuppress",
     "recover",
     "retention preview",
+    "resolve",
     "retention set",
     "retry",
     "sandbox",

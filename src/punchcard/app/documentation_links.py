@@ -53,6 +53,7 @@ PAGES: Final = MappingProxyType(
         "destination_state.html": _PAUSE,
         "destinations.html": f"{_APP}#every-day-is-all-well",
         "documentation.html": "docs/README.md",
+        "doubt.html": "docs/how-to/resolve-an-award-in-doubt.md",
         "error.html": "docs/README.md",
         "event.html": _WHY,
         "event_map.html": f"{_APP}#first-run",

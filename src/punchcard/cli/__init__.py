@@ -11,6 +11,7 @@
     configuring    apply, export, check
     tracing        trace            trace_text       a trace as text
     retrying       retry            examining        doctor
+    doubts         resolve
     listing        prints a list as table or JSON
     named_parts    names of configured parts that lists are filtered by
     lists          lists and exports of transactions, events, customers, members, changes, sources, destinations

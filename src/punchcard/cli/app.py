@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from punchcard.cli import check_commands, conflict_commands, schema_command
+from punchcard.cli import check_commands, conflict_commands, doubt_commands, schema_command
 from punchcard.cli.alert_commands import alerts
 from punchcard.cli.audience_commands import audience
 from punchcard.cli.destination_commands import destination
@@ -357,6 +357,7 @@ def adopt_log(
 
 app.command(name="schema", short_help=schema_command.SHORT_HELP, epilog=schema_command.EPILOG)(schema_command.schema)
 app.command(name="replay", short_help=SHORT_HELP, epilog=EPILOG)(replay)
+app.command(name="resolve", short_help=doubt_commands.SHORT_HELP, epilog=doubt_commands.EPILOG)(doubt_commands.resolve)
 app.command(name="conflicts", short_help=conflict_commands.SHORT_HELP, epilog=conflict_commands.EPILOG)(
     conflict_commands.conflicts
 )

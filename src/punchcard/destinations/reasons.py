@@ -17,6 +17,7 @@ class Action(StrEnum):
     PROTOCOLS = "protocols"  # look at what the source does with violations of its tracking plan, and replay the event
     SCHEMA = "schema"  # switch the event on in the schema of its source, and replay it
     TRANSFORMATIONS = "transformations"  # correct the transformations, and replay the event
+    RESOLVE_DOUBT = "resolve_doubt"  # say whether the award was performed
     RESOLVE_CONFLICT = "resolve_conflict"  # decide which content counts
 
 

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import msgspec
 
 from punchcard.destinations.reasons import Action
-from punchcard.store.delivery.effects import NOTHING_TO_CORRECT, SUPERSEDED
+from punchcard.store.delivery.effects import NOTHING_TO_CORRECT, SUPERSEDED, UNCERTAIN_REASONS
+from punchcard.store.delivery.effects import Action as AttemptAction
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.traces.reasons import find_reason, remedy_of
 from punchcard.traces.trace import EventTrace, ResultTrace
@@ -26,6 +27,7 @@ _LABELS = {
     Action.PROTOCOLS: "Open enforcement",
     Action.SCHEMA: "Open schema",
     Action.TRANSFORMATIONS: "Open transformations",
+    Action.RESOLVE_DOUBT: "Resolve",
     Action.RESOLVE_CONFLICT: "Resolve conflict",
 }
 _STOPPED_BY_RULES = frozenset({Action.PROTOCOLS, Action.SCHEMA, Action.TRANSFORMATIONS})
@@ -119,19 +121,42 @@ def find_remedies(result: ResultTrace, *, message_id: str, source: str | None, e
         case Action.TRANSFORMATIONS:
             page = _remedy(Action.TRANSFORMATIONS, _source_page(Action.TRANSFORMATIONS, source))
             remedies = [page, _replay(slug, message_id)]
+    return remedies + _award_remedies(result, base, message_id)
+
+
+def _award_remedies(result: ResultTrace, base: str, message_id: str) -> list[Remedy]:
+    """Return what an operator can do about an award itself: send it again, or say whether it was performed."""
+    remedies: list[Remedy] = []
     is_final = result.reason in (SUPERSEDED, NOTHING_TO_CORRECT)
     if result.status in _RETRYABLE and result.effect_id is not None and not is_final:
-        command = f"punchcard retry {shlex.quote(message_id)}"
         remedies.append(
             Remedy(
                 action=Action.RETRY,
                 label=_LABELS[Action.RETRY],
                 path=f"{base}/transactions",
-                command=command,
+                command=f"punchcard retry {shlex.quote(message_id)}",
                 effect_id=result.effect_id,
             )
         )
+    if is_in_doubt(result):
+        path = f"{base}/transactions/{result.effect_id}/resolve"
+        remedies.append(_remedy(Action.RESOLVE_DOUBT, path, command=f"punchcard resolve {shlex.quote(message_id)}"))
     return remedies
+
+
+def is_in_doubt(result: ResultTrace) -> bool:
+    """Whether only a person can say if an award was performed, or sooner than Punchcard."""
+    if result.effect_id is None:
+        return False
+    if result.status in _RETRYABLE:
+        return result.reason in UNCERTAIN_REASONS
+    last = result.attempts[-1] if result.attempts else None
+    return (
+        result.status is EventStatus.UNKNOWN
+        and last is not None
+        and last.action == AttemptAction.READ_BACK
+        and last.outcome is not None
+    )
 
 
 def next_step(result: ResultTrace) -> str:

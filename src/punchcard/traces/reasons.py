@@ -282,8 +282,8 @@ UNKNOWN: Final = (
     _reason(
         "outcome_unknown",
         "the request was sent, but its response is lost, cannot be read, or leaves open whether it was performed",
-        "nothing: it is read back, or sent again if the destination cannot be read. If parked, look at the destination "
-        "first: in the account that its detail names, if the settings name another one by now",
+        "nothing: it is read back, or sent again if the destination cannot be read. If parked, look there, "
+        "in the account that its detail names, then [say](../how-to/resolve-an-award-in-doubt.md) what you saw there",
         action=Action.RETRY,
     ),
     _reason(
@@ -300,7 +300,7 @@ UNKNOWN: Final = (
     _reason(
         "duplicate_key",
         "the destination reports that the key is already used",
-        "nothing: it is read back. If it is parked, the destination shows nothing with the key: ask its support",
+        "nothing: it is read back. If parked, look at the destination, then run `punchcard resolve MESSAGE_ID`",
         action=Action.RETRY,
     ),
 )
@@ -325,7 +325,7 @@ PERSON: Final = (
     _reason(
         "dismissed_in_doubt",
         "an operator dismissed it while it was unknown whether it was performed",
-        "nothing; a retry reads back first",
+        "nothing; a retry reads back first, and `punchcard resolve MESSAGE_ID` records what you saw there",
     ),
     _reason(
         "superseded",

@@ -53,6 +53,11 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
     return reopened
 
 
+def is_sendable(work: Connection, effect_id: int) -> bool:
+    """Return False if another content was chosen in the place of the effect's, or its customer was deleted."""
+    return bool(_without_superseded(work, [effect_id]))
+
+
 def _without_superseded(work: Connection, effect_ids: Sequence[int]) -> list[int]:
     """Return the effects without those of which another content was chosen, and given in full: theirs would double it.
 

@@ -1,0 +1,105 @@
+"""Effects of which only a person knows whether they were performed, and what follows when they say so."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, false, func, or_, select, update
+
+from punchcard.store.delivery.counts import count_ends, ended_of
+from punchcard.store.delivery.effects import (
+    RETRIED,
+    UNCERTAIN_REASONS,
+    Action,
+    EffectState,
+    StoredEffect,
+    effect_of,
+)
+from punchcard.store.delivery.schema import delivery_attempts, effects
+from punchcard.store.values import decimal_text, storable, storable_or_none
+
+_ENDED = (EffectState.PARKED, EffectState.REJECTED)
+
+
+def effects_in_doubt(work: Connection, message_id: str, *, destination: str | None = None) -> list[StoredEffect]:
+    """Return the effects of an event that were perhaps performed, locked until the unit of work ends."""
+    statement = select(effects).where(effects.c.message_id == storable(message_id), _is_in_doubt())
+    if destination is not None:
+        statement = statement.where(effects.c.destination == destination)
+    return [effect_of(row) for row in work.execute(statement.order_by(effects.c.id).with_for_update())]
+
+
+def effect_in_doubt(work: Connection, effect_id: int) -> StoredEffect | None:
+    """Return an effect that was perhaps performed, locked likewise; None if that is known, or being read back."""
+    row = work.execute(select(effects).where(effects.c.id == effect_id, _is_in_doubt()).with_for_update()).one_or_none()
+    return None if row is None else effect_of(row)
+
+
+def message_with_partner_id(work: Connection, effect: StoredEffect, partner_id: str) -> str | None:
+    """Return the message id of another delivered effect of the customer that has this id of the partner's."""
+    message_id: str | None = work.scalars(
+        select(effects.c.message_id).where(
+            effects.c.destination == effect.destination,
+            effects.c.customer == effect.customer,
+            effects.c.kind == effect.kind,
+            effects.c.partner_id == partner_id,
+            effects.c.state == EffectState.DELIVERED,
+            effects.c.id != effect.id,
+        )
+    ).first()
+    return message_id
+
+
+def record_performed(
+    work: Connection, effect: StoredEffect, *, partner_id: str | None, detail: str, now: datetime
+) -> None:
+    """Record that an effect was performed, as a read-back does that has seen it."""
+    quantity = effect.requested_quantity if effect.quantity is None else effect.quantity
+    _change(
+        work,
+        effect,
+        state=EffectState.DELIVERED,
+        is_open=False,
+        reason=None,
+        detail=storable(detail),
+        quantity=decimal_text(quantity),
+        partner_id=storable_or_none(partner_id) or effect.partner_id,
+        finished_at=now,
+    )
+
+
+def record_absent(work: Connection, effect: StoredEffect, *, detail: str, now: datetime) -> None:
+    """Put an effect that was not performed back in the queue, to be sent under its key without another read-back."""
+    _change(
+        work,
+        effect,
+        state=EffectState.PENDING,
+        is_open=True,
+        reason=RETRIED,
+        detail=storable(detail),
+        tries=0,
+        partner_id=None,  # an inconclusive response may have named another one's
+        due_at=now,
+        finished_at=None,
+    )
+
+
+def _change(work: Connection, effect: StoredEffect, **values: object) -> None:
+    ids: Sequence[int] = [effect.id]
+    count_ends(work, ended_of(work, ids), sign=-1)
+    work.execute(update(effects).where(effects.c.id == effect.id).values(**values))
+    count_ends(work, ended_of(work, ids), sign=1)
+
+
+def _is_in_doubt() -> ColumnElement[bool]:
+    """Of an effect that was perhaps performed, while no request of ours can perform it any more."""
+    attempts = delivery_attempts.c
+    was_read_back = exists().where(
+        attempts.effect_id == effects.c.id,
+        attempts.number == effects.c.attempts,
+        attempts.action == Action.READ_BACK,
+    )
+    return or_(
+        and_(effects.c.state.in_(_ENDED), func.coalesce(effects.c.reason.in_(UNCERTAIN_REASONS), false())),
+        # The first read-back waits for as long as a lost request may still be performed.
+        and_(effects.c.state == EffectState.UNKNOWN, was_read_back),
+    )
