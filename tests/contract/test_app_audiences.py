@@ -317,6 +317,9 @@ def test_what_lines_say_is_saved_and_shown_as_lines_again(editor: FormBrowser) -
         "history": "all",
     }
     assert editor.post("/audiences/new", **form).status == 303
+    taken = editor.post("/audiences/new", **form)
+    assert taken.status == 422
+    assert re.search(r'is-invalid"[^>]* name="key"|name="key"[^>]*is-invalid', taken.text)
     page = editor.get("/audiences/big/edit").text
     assert definition(page) == (
         "event('Order Completed').where( NOT ( event('Order Refunded').count() >= 1 ) ).sources('website')"

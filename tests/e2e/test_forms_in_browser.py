@@ -41,6 +41,15 @@ def previewed(world: PublicApiServer) -> AbstractContextManager[None]:
     return repeated_meanwhile(process, pause_seconds=0.05)
 
 
+def test_on_a_phone_the_answer_to_a_button_comes_into_view(chromium: Browser, world: PublicApiServer) -> None:
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
+        page.set_viewport_size({"width": 390, "height": 500})
+        page.goto("/destinations/perkville/tester")
+        expect(page.locator("#result")).not_to_be_in_viewport()
+        page.get_by_role("button", name="Preview").click()
+        expect(page.locator("#result")).to_be_in_viewport()
+
+
 def test_the_error_of_a_field_goes_when_the_field_is_edited(chromium: Browser, world: PublicApiServer) -> None:
     with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
         page.goto("/destinations/perkville/filters/new")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from punchcard.errors import ConfigurationError
 from punchcard.operations.sentences import as_sentence, shorten
@@ -10,6 +11,9 @@ from punchcard.workspace.problems import Problem, render_path
 
 _PART_KEYS = 2  # `destinations.points`: the page shows a single part, so its path is left out
 _LINE = re.compile(r"\[(\d+)\]")
+
+_NAMING: Final = frozenset({"name", "slug", "key"})
+"""Fields by which a part is named: every form that adds one has them."""
 
 
 @dataclass
@@ -67,6 +71,9 @@ def form_errors_from(
     problems = error.context.get("problems")
     errors = FormErrors()
     if not isinstance(problems, tuple):
+        field = error.context.get("field")
+        if field in _NAMING and (only is None or field in only):
+            return FormErrors(fields={str(field): error.message})
         errors.general.append(as_sentence(shorten(error.message)))
         return errors
     for problem in problems:

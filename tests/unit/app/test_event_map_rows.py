@@ -11,7 +11,7 @@ from punchcard.app.pages.event_map import find_row_errors
         ([], []),
         ([("Checked In", "1"), ("Order Completed", "1")], ["", ""]),
         ([("", "1")], ["Enter an event name."]),
-        ([("Checked In", "")], ["Choose a perk for “Checked In”."]),
+        ([("Checked In", "")], ["Choose a perk for this event."]),
         (
             [("Checked In", "1"), ("Checked In", "2"), ("checked in", "2")],
             ["", "“Checked In” is mapped twice. Remove one of the lines.", ""],

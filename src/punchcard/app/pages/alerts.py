@@ -134,10 +134,7 @@ def add_channel(context: ContextDependency) -> Page:
     try:
         context.edit(add_alert_channel(channel))
     except ConfigurationError as error:
-        errors = form_errors_from(error)
-        if error.code == "channel_exists":
-            errors = FormErrors(fields={"name": error.message})
-        return _channels(context, errors, channel, status=422)
+        return _channels(context, form_errors_from(error), channel, status=422)
     return context.redirect("/alerts/channels", notices=[f"{channel.name} was added. Send a test."])
 
 

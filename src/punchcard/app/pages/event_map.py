@@ -107,7 +107,7 @@ def find_row_errors(rows: Sequence[tuple[str, str]], *, label: str) -> list[str]
         elif name in names:
             errors.append(f"“{name}” is mapped twice. Remove one of the lines.")
         elif not value:
-            errors.append(f"Choose a {label} for “{name}”.")
+            errors.append(f"Choose a {label} for this event.")
         else:
             errors.append("")
         names.add(name)

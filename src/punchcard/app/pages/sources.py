@@ -119,8 +119,6 @@ def create(context: ContextDependency) -> Page:
             context.edit(add_source(source))
         except ConfigurationError as error:
             errors = form_errors_from(error)
-            if error.code == "source_exists":
-                errors = FormErrors(fields={"slug": error.message})
     if errors:
         typed = {"name": name, "slug": context.field("slug"), "type": context.field("type")}
         return _new(context, typed, errors, status=422)

@@ -245,6 +245,11 @@
   };
   prepareTables(document);
   document.addEventListener("htmx:afterSwap", (event) => prepareTables(event.target.parentElement ?? document));
+  // On a phone the answer to a button may be below the screen.
+  document.addEventListener("htmx:afterSwap", ({ target, detail }) => {
+    const isAsked = ["click", "submit"].includes(detail.requestConfig?.triggeringEvent?.type);
+    if (isAsked && target.closest("[aria-live]")) target.scrollIntoView({ block: "nearest" });
+  });
 
   // --- actions on several rows ---
   for (const which of document.querySelectorAll("[data-bulk-which]")) {
