@@ -327,7 +327,7 @@ def test_rows_of_events_and_transactions_have_what_can_be_done(shop: Shop) -> No
     browser.sign_in("editor@acme.example")
     page = browser.get(events).text
     assert page.count(resolve) == 2, (first, second)  # of either event
-    assert 'href="/destinations/perkville/map?add=Class%20Booked">Open event map' in page
+    assert 'href="/destinations/perkville/map?add=Class%20Booked">Map event' in page
     assert "Next try" in page
     assert browser.get(transactions).text.count(resolve) == 2  # in the row, and in its details
     shop.request("POST", "/api/destinations/perkville/pause", {"reason": "inventory"})

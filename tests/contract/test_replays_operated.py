@@ -234,12 +234,14 @@ def test_lists_by_status_follow_the_newest_replay(world: PublicApiServer) -> Non
     browser = FormBrowser(world)
     assert browser.sign_in("owner@acme.example").status == 303
 
-    def listed(status: str) -> list[str]:
-        page = browser.get(f"/events?time=30d&destination=perkville&status={status}").text
+    def listed(status: str, destination: str = "perkville") -> list[str]:
+        page = browser.get(f"/events?time=30d&destination={destination}&status={status}").text
         return [message_id for message_id in ("m1", "m2", "m3") if f'href="/events/{message_id}"' in page]
 
     assert listed("refused") == ["m2"]
     assert listed("pending") == ["m1", "m3"]
+    assert listed("refused", destination="") == ["m2"]  # any
+    assert listed("refused", destination="-") == []  # before any
 
 
 def test_a_list_by_status_reads_no_events_that_a_large_replay_has_changed(

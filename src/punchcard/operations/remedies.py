@@ -20,7 +20,7 @@ _LABELS = {
     Action.RETRY: "Retry",
     Action.RESUME: "Resume destination",
     Action.REPLAY: "Replay",
-    Action.MAP: "Open event map",
+    Action.MAP: "Map event",
     Action.FILTERS: "Open filters",
     Action.SETTINGS: "Open settings",
     Action.SOURCE: "Open source",

@@ -7,6 +7,7 @@ from litestar import get
 from litestar.params import FromPath
 
 from punchcard.app.charts import Chart, Series
+from punchcard.app.pages.events import BEFORE_DESTINATIONS
 from punchcard.app.paths import page_path
 from punchcard.app.periods import Period, read_period
 from punchcard.app.request_context import ContextDependency, Page
@@ -91,7 +92,8 @@ def _stage_path(slug: str, period: Period, stage: Stage, reason: str) -> str:
     """Return the path of the list of a stage's events or transactions."""
     if stage.status in _IN_LEDGER and stage.status != EventStatus.PENDING:
         return page_path("destinations", slug, "transactions", time=period.key, state=stage.status, reason=reason)
-    return page_path("events", time=period.key, status=stage.status, reason=reason, destination=stage.destination or "")
+    destination = stage.destination or BEFORE_DESTINATIONS
+    return page_path("events", time=period.key, status=stage.status, reason=reason, destination=destination)
 
 
 HANDLERS = (show_overview,)

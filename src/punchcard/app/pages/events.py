@@ -20,6 +20,10 @@ from punchcard.workspace.editing import NotFoundError
 
 _ROWS = 50
 _REPLAYS_OFFERED_MAX = 3
+BEFORE_DESTINATIONS = "-"
+"""The destination of results before any destination, in addresses: no slug is so."""
+
+_DESTINATIONS = {"": None, BEFORE_DESTINATIONS: ""}
 _FIELDS = ("source", "type", "name", "destination", "status", "reason", "note")
 
 
@@ -37,7 +41,7 @@ def list_events(context: ContextDependency) -> Page:
         begin=period.begin,
         end=period.end,
         source=query.source,
-        destination=filters["destination"] if status else "",
+        destination=query.destination if status else "",
         statuses=[status or RECEIVED],
         event_types=[filters["type"]] if filters["type"] else (),
         event_names=[filters["name"]] if filters["name"] else (),
@@ -71,7 +75,7 @@ def read_event_query(context: RequestContext) -> tuple[EventQuery, dict[str, str
         source=filters["source"] or None,
         type=filters["type"] or None,
         name=filters["name"] or None,
-        destination=None if status is None else filters["destination"],
+        destination=None if status is None else _DESTINATIONS.get(filters["destination"], filters["destination"]),
         status=status,
         reason=filters["reason"] or None,
         begin=period.begin,
