@@ -83,7 +83,7 @@ _GRACE_SECONDS: Final = 60.0  # for which readers may use a list of the lake's f
 _LOG_RETENTION_HOURS: Final = 24.0
 _OLD_REQUESTS_AT_ONCE: Final = 100
 _WAITS_FOR_READERS: Final = (
-    "Everything else is deleted. Waits until whoever read the database before, such as a backup, is done."
+    "Everything else is deleted. Waits until readers of the database that began before, such as a backup, are done."
 )
 _ACTOR: Final = "Segment's cloud"
 
