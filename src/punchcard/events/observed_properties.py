@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -119,8 +120,9 @@ def _walk(
 ) -> Iterator[tuple[str, tuple[str, ...], object]]:
     """Yield all values with their paths and the names of what they are in; a path for each item of a list."""
     for name, value in members.items():
-        path = prefix + (name if _PLAIN_NAME.fullmatch(name) else _escape(name))
-        if not name or len(path) > PATH_CHARACTERS_MAX or _CONTROL.search(name):
+        escaped = _escape(name) if len(name) <= PATH_CHARACTERS_MAX else ""
+        path = prefix + escaped
+        if not escaped or len(path) > PATH_CHARACTERS_MAX:
             continue
         inner = (*names, name)
         yield path, inner, value
@@ -203,5 +205,11 @@ def _may_be_stored(value: object) -> bool:
             return False
 
 
+@lru_cache(maxsize=1_000)
 def _escape(name: str) -> str:
+    """Return a name as a part of a path, "" for one that is left out."""
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    if _CONTROL.search(name):
+        return ""
     return "".join(letter if _PLAIN_NAME.fullmatch(letter) else f"\\{letter}" for letter in name)
