@@ -196,8 +196,6 @@ def _check_array(path: str, field: SettingField, value: object) -> Iterator[Sett
     for index, item in enumerate(value):
         if not isinstance(item, str):
             yield _wrong_type(f"{path}.{index}", "text", item)
-        elif any(map(_is_control, item)):
-            yield SettingsProblem(path=f"{path}.{index}", message="must not contain control characters")
 
 
 def _check_text_map(path: str, field: SettingField, value: object) -> Iterator[SettingsProblem]:
@@ -211,8 +209,6 @@ def _check_text_map(path: str, field: SettingField, value: object) -> Iterator[S
             )
         elif not isinstance(item, str):
             yield _wrong_type(f"{path}.{name}", "text", item)
-        elif any(map(_is_control, item)):
-            yield SettingsProblem(path=f"{path}.{name}", message="must not contain control characters")
 
 
 def _is_control(character: str) -> bool:

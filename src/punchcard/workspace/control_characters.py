@@ -10,15 +10,17 @@ from punchcard.workspace.problems import KeyPath, Problem
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_WITH_LINES: Final = frozenset({"condition", "definition", "description", "fql", "property_value"})
-"""Texts that may have several lines and tabs."""
+_WITH_LINES: Final = frozenset(
+    {"condition", "definition", "description", "fql", "options", "property_value", "settings"}
+)
+"""Texts that may have several lines and tabs, and values of destinations, which check their own lines."""
 
 _COMPARED: Final = frozenset(
     {"actions", "allow_properties", "blocked", "controls", "old_name", "property_drops", "rules", "switched_off"}
 )
 """What is only compared with events, in which senders may have used any character."""
 
-_CHECKED_ELSEWHERE: Final = frozenset({"options", "settings", "write_keys"})
+_CHECKED_ELSEWHERE: Final = frozenset({"write_keys"})
 _OF_WORKSPACE: Final = frozenset(
     {"currency", "day_borders", "labels", "name", "point_cost", "timezone", "webhook_allowed_networks"}
 )

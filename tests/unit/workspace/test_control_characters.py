@@ -119,3 +119,16 @@ def test_a_problem_is_reported_once() -> None:
         "workspace.labels[0].key: Must have 1 to 100 printable characters and no slash.",
         "workspace.labels[0].description: Must not contain control characters. It has U+0000 at character 2.",
     ]
+
+
+def test_a_setting_is_refused_when_saved_and_stays_usable_where_it_is_stored() -> None:
+    (destination,) = WORKSPACE.destinations
+    options = {"triggers": ["track\x00"]}
+    changed = replace(WORKSPACE, destinations=(replace(destination, options=options),))
+    assert any("destinations.hook.options" in str(problem) for problem in find_problems(changed))
+    settings = {**destination.settings, "eventMap": {"Sale": "1\x1b"}}
+    changed = replace(WORKSPACE, destinations=(replace(destination, settings=settings),))
+    assert (
+        "destinations.hook.settings.eventMap.Sale: Must not contain control characters. It has U+001B at character 2."
+        in list(map(str, find_problems(changed)))
+    )

@@ -51,7 +51,7 @@ def test_every_setting_is_read() -> None:
         ({"url": f"https://example.com/{'x' * 2048}"}, {}, "settings.url: has "),
         ({"url": URL, "headers": {"Bad Name": "x"}}, {}, "settings.headers: 'Bad Name' is not the name"),
         ({"url": URL, "headers": {"X-A": "ü"}}, {}, "settings.headers.X-A: must be printable ASCII"),
-        ({"url": URL, "headers": {"X-A": "a\r\nX-B: c"}}, {}, "settings.headers.X-A: must not contain control"),
+        ({"url": URL, "headers": {"X-A": "a\r\nX-B: c"}}, {}, "settings.headers.X-A: must be printable ASCII"),
         ({"url": URL, "headers": {"content-LENGTH": "1"}}, {}, "settings.headers.content-LENGTH: is set by Punchcard"),
         ({"url": URL, "headers": {"Host": "x"}}, {}, "settings.headers.Host: is set by Punchcard"),
         ({"url": URL, "headers": {"X-Signature": "x"}}, {}, "settings.headers.X-Signature: is set by Punchcard"),
