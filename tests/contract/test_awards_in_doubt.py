@@ -112,7 +112,7 @@ def test_an_award_that_is_there_is_delivered_and_wakes_its_refund(store: Store, 
     performed(store, parked.id, shown)
     delivered = effect(store)
     assert (delivered.state, delivered.reason, delivered.partner_id) == (EffectState.DELIVERED, None, "7")
-    assert "as ann saw" in (delivered.detail or "")
+    assert "resolved by ann" in (delivered.detail or "")
     assert effect(store, REFUND).due_at <= CLOCK.now()
     assert ['"performed as 7"' in changes for changes in audited(store)] == [True]
     with pytest.raises(ConfigurationError, match="not in doubt"):

@@ -48,7 +48,7 @@ def confirm_performed(
     if shown_id and (message_id := message_with_partner_id(work, effect, shown_id)) is not None:
         raise ConfigurationError(f"{shown_id} is the award of event {message_id}. Look for another one.")
     named = f" as {shown_id}" if shown_id else ""
-    detail = f"performed{named}, as {actor} saw at the destination on {now:%Y-%m-%d %H:%M} UTC"
+    detail = f"performed{named}: resolved by {actor} on {now:%Y-%m-%d %H:%M} UTC"
     record_performed(work, effect, partner_id=shown_id or None, detail=detail, now=now)
     if definition is not None:
         wake_others(work, effect.destination, definition, [(effect, EffectState.DELIVERED)], now=now)
@@ -67,7 +67,7 @@ def confirm_absent(work: Connection, effect_id: int, *, actor: str, now: datetim
         raise ConfigurationError(
             "This award is not sent any more: another content was chosen in its place, or its customer was deleted."
         )
-    detail = f"not performed, as {actor} saw at the destination on {now:%Y-%m-%d %H:%M} UTC; it is sent"
+    detail = f"not performed, so it is sent: resolved by {actor} on {now:%Y-%m-%d %H:%M} UTC"
     record_absent(work, effect, detail=detail, now=now)
     _write_down(work, effect, "not performed", actor, now)
     return effect

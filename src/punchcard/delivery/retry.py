@@ -11,6 +11,9 @@ _RETRY_AFTER_MAX_SECONDS = 4 * 3_600.0
 # A shorter wait than planned is followed so often; a partner that is down for an hour and says "in a second" would
 # otherwise use up all tries of an award within seconds.
 _SHORTER_WAITS_MAX = 3
+# One response must not stop a destination for hours, unseen: after five minutes another award asks again. The award
+# that was slowed down waits for all of the time, which its trace shows.
+_SLOW_DOWN_MAX_SECONDS = 300.0
 # Where the partner names no time.
 _SLOW_DOWN_SECONDS = 1.0
 
@@ -69,8 +72,8 @@ def bounded(retry_after_seconds: float) -> float:
 
 
 def slow_down_seconds(result: RetryableError) -> float:
-    """Return for how long a destination gets nothing that has asked for fewer requests."""
+    """Return for how long a destination gets nothing that has asked for fewer requests: five minutes at most."""
     try:
-        return bounded(result.retry_after_seconds or _SLOW_DOWN_SECONDS)
+        return min(bounded(result.retry_after_seconds or _SLOW_DOWN_SECONDS), _SLOW_DOWN_MAX_SECONDS)
     except TypeError:  # recording the result says so of its effect
         return _SLOW_DOWN_SECONDS

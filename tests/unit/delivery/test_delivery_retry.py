@@ -6,9 +6,11 @@ from punchcard.delivery.retry import (
     check_wait_seconds,
     longest_check_wait_seconds,
     longest_wait_seconds,
+    slow_down_seconds,
     wait_seconds,
 )
 from punchcard.destinations.port import DeliveryOptions
+from punchcard.errors import RetryableError
 
 OPTIONS = st.builds(
     DeliveryOptions, retry_base_seconds=st.floats(0.01, 3_600), unknown_wait_seconds=st.floats(0, 9_000)
@@ -77,3 +79,13 @@ def test_checks_begin_after_seconds_and_grow_to_minutes() -> None:
 @given(st.integers(1, 10**9), st.floats(0, 0.999), st.floats(0.001, 3_600))
 def test_a_wait_is_positive_and_bounded_whatever_the_number_of_tries(tries: int, jitter: float, base: float) -> None:
     assert 0.8 * base <= wait_seconds(tries, base_seconds=base, jitter=jitter) <= 1.2 * 180 * base
+
+
+@pytest.mark.parametrize(
+    ("retry_after_seconds", "slow_down"), [(None, 1), (0, 1), (-5, 0), (2, 2), (300, 300), (301, 300), (14_400, 300)]
+)
+def test_one_response_stops_a_destination_for_minutes_at_most(
+    retry_after_seconds: float | None, slow_down: float
+) -> None:
+    slowed_down = RetryableError("slow", status=429, retry_after_seconds=retry_after_seconds)
+    assert slow_down_seconds(slowed_down) == slow_down
