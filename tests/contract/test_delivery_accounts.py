@@ -149,6 +149,7 @@ def test_reading_back_knows_what_the_customer_was_given_for_other_events(world: 
     (second,) = world.end(first, Performed(status=201, partner_id="p1"))
     (read_back,) = world.end(second, OutcomeUnknownError("another key", partner_id="p2"))
     assert (read_back.action, read_back.other_ids) == (Action.READ_BACK, {"p1": first.effect.effect_key})
+    assert read_back.expected_ids == {"p1"}
     effect = effect_to_perform(read_back.effect, item="1", quantity=None, other_ids=read_back.other_ids)
     assert (effect.named_id, effect.other_ids, effect.elsewhere) == ("p2", read_back.other_ids, None)
 
@@ -164,6 +165,18 @@ def test_reading_back_knows_the_newest_award_of_another_customer_in_the_account(
     assert in_doubt.effect.id == ann.effect.id
     effect = effect_to_perform(in_doubt.effect, item="1", quantity=None, elsewhere=in_doubt.elsewhere)
     assert effect.elsewhere == DeliveredEffect(email="bob@example.com", effect_key=key, partner_id="b1")
+
+
+def test_no_award_of_another_account_is_expected_in_this_one(world: _World) -> None:
+    with world.store.unit_of_work() as work:
+        outbox.add(work, [new_effect("SEG:perkville:ORDER:o2:order-completed")], now=SystemClock().now())
+    (first,) = world.attempts()
+    world.end(first, Performed(status=201, partner_id="p1"))
+    with world.store.unit_of_work() as work:
+        work.exec_driver_sql("UPDATE effects SET account = 'business 40' WHERE partner_id = 'p1'")
+        work.exec_driver_sql("UPDATE effects SET state = 'unknown', lease_until = NULL WHERE state = 'sending'")
+    (read_back,) = world.attempts()
+    assert (set(read_back.other_ids), set(read_back.expected_ids)) == ({"p1"}, set())
 
 
 def test_an_id_that_only_an_inconclusive_response_named_may_be_of_another_effect(world: _World) -> None:

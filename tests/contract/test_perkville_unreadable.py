@@ -240,6 +240,16 @@ def test_what_is_shown_of_another_customer_tells_whether_keys_are_rewritten(
     assert not isinstance(found_by(reply)[0], Performed | None)  # with nothing to compare it stays open
 
 
+def test_a_list_without_the_customers_own_awards_proves_nothing() -> None:
+    in_doubt = replace(AWARD, other_ids=REWRITTEN, expected_ids={"1"})
+    for listed in ([], [item(8, OTHER_KEY)]):
+        error, _ = found_by(pages(listed), in_doubt)
+        assert isinstance(error, RetryableError)
+        assert error.code == "read_back_unclear"
+    assert found_by(pages([item(1, OTHER_KEY)]), in_doubt)[0] is None
+    assert isinstance(found_by(pages([item(3, KEY)]), in_doubt)[0], Performed)
+
+
 def is_absent(*listed: dict[str, object], other_ids: Mapping[str, str] = MappingProxyType({})) -> bool:
     """Whether the award is not among the listed transactions, some of which the ledger has for other awards."""
     return found_by(pages(list(listed)), replace(AWARD, other_ids=other_ids))[0] is None

@@ -3,7 +3,7 @@
 Every way in which a call can end is a result, also a defect of ours: nothing that one effect meets stops another.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -61,6 +61,7 @@ async def perform_attempt(
         item=attempt.item,
         quantity=attempt.quantity,
         other_ids=attempt.other_ids,
+        expected_ids=attempt.expected_ids,
         elsewhere=attempt.elsewhere,
     )
     try:
@@ -82,6 +83,7 @@ def effect_to_perform(
     item: str | None,
     quantity: Decimal | None,
     other_ids: Mapping[str, str] = MappingProxyType({}),
+    expected_ids: Collection[str] = (),
     elsewhere: StoredEffect | None = None,
 ) -> Effect:
     """Return a stored effect as its destination's client takes it.
@@ -89,7 +91,7 @@ def effect_to_perform(
     Args:
         item: The item to use now.
         quantity: Signed units, as decided.
-        other_ids: As `Attempt.other_ids`.
+        other_ids, expected_ids: As those of the `Attempt`.
         elsewhere: As `Attempt.elsewhere`.
     """
     values = {
@@ -104,6 +106,7 @@ def effect_to_perform(
         "payload": stored.payload,
         "named_id": stored.partner_id,
         "other_ids": other_ids,
+        "expected_ids": expected_ids,
         "elsewhere": None
         if elsewhere is None
         else DeliveredEffect(email=elsewhere.email, effect_key=elsewhere.effect_key, partner_id=elsewhere.partner_id),

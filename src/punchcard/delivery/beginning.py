@@ -13,7 +13,7 @@ from punchcard.delivery.target import DeliveryTarget
 from punchcard.destinations.port import OnUnknown, RemapsItems, account_of
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.claiming import newest_delivered_elsewhere, other_partner_ids
+from punchcard.store.delivery.claiming import newest_delivered_elsewhere, others_of_customer
 from punchcard.store.delivery.effects import RETRIED, Action, Attempt, EffectState, Move, StoredEffect
 
 
@@ -119,6 +119,7 @@ class Beginning:
         quantity = effect.requested_quantity
         if is_read_back:
             quantity = self._estimate(effect) if effect.quantity is None else effect.quantity
+        others = others_of_customer(self._work, effect) if is_read_back else ()
         return Attempt(
             effect=effect,
             number=effect.attempts + 1,
@@ -127,7 +128,8 @@ class Beginning:
             quantity=quantity,
             detail=effect.detail,
             account=account,
-            other_ids=other_partner_ids(self._work, effect) if is_read_back else {},
+            other_ids={row.partner_id: row.effect_key for row in others},
+            expected_ids=frozenset(row.partner_id for row in others if row.account == account),
             elsewhere=newest_delivered_elsewhere(self._work, effect, account=account) if is_read_back else None,
         )
 

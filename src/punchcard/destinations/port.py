@@ -1,6 +1,6 @@
 """The interface of a destination: a pure mapping of events, and a client that performs effects at the partner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -134,6 +134,7 @@ class Effect:
         payload: As of its intent.
         named_id: For reading back: the partner's id that an inconclusive response has named, None for none.
         other_ids: For reading back: the partner's ids of the customer's other delivered effects, with their keys.
+        expected_ids: For reading back: those of them that were delivered in this account, so that one must be shown.
         elsewhere: For reading back: the newest delivered effect of another customer, None for none.
     """
 
@@ -148,6 +149,7 @@ class Effect:
     payload: str | None = None
     named_id: str | None = None
     other_ids: Mapping[str, str] = field(default_factory=dict)
+    expected_ids: Collection[str] = ()
     elsewhere: DeliveredEffect | None = None
 
 

@@ -48,6 +48,7 @@ class _Listing:
         shown: How many show a key.
         hidden: How many that the ledger does not know show none.
         alike: How many may be the effect and have an empty key.
+        expected: How many of those that must be shown are.
     """
 
     same: Item | None = None
@@ -57,6 +58,7 @@ class _Listing:
     shown: int = 0
     hidden: int = 0
     alike: int = 0
+    expected: int = 0
     keys: _Keys = _Keys.UNKNOWN
 
 
@@ -96,6 +98,12 @@ async def find_transaction(
                 f"Perkville shows {_described(listing.strangers[0], effect, wire)}, and of the awards in the ledger "
                 f"{why}: whether that is {effect.effect_key!r} is not known"
             )
+    if effect.expected_ids and not listing.expected:
+        # The address may have been normalized, or the customer merged with another one: nothing is shown of them.
+        raise _unclear(
+            f"Perkville shows none of the customer's awards for {effect.email}, of which the ledger has "
+            f"{len(effect.expected_ids)} in this account: whether this one is there is not known"
+        )
     return None
 
 
@@ -134,6 +142,7 @@ async def _read_listing(
             break
         item_id = transaction_id_of(item, wire)
         is_other = item_id in effect.other_ids
+        listing.expected += item_id in effect.expected_ids
         may_be = not is_other and _is_alike(item, effect, wire)
         if may_be and item_id == (effect.named_id or ""):
             listing.named = item

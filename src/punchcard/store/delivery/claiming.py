@@ -1,5 +1,6 @@
 """What may be claimed of a destination's outbox now, when the next effect is due, and what reading back goes by."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -57,8 +58,8 @@ _NEXT_DUE = PreparedStatement(
         effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
     )
 )
-_OTHER_PARTNER_IDS = PreparedStatement(
-    select(effects.c.partner_id, effects.c.effect_key).where(
+_OTHERS_OF_CUSTOMER = PreparedStatement(
+    select(effects.c.partner_id, effects.c.effect_key, effects.c.account).where(
         effects.c.destination == bindparam("b_destination"),
         effects.c.customer == bindparam("b_customer"),
         effects.c.kind == bindparam("b_kind"),
@@ -128,8 +129,8 @@ def _live_first(
     return [*live, *replayed][:limit]
 
 
-def other_partner_ids(work: Connection, effect: StoredEffect) -> dict[str, str]:
-    """Return the partner's ids of a customer's other delivered effects, with the keys that these were sent with.
+def others_of_customer(work: Connection, effect: StoredEffect) -> Sequence[Any]:
+    """Return `partner_id`, `effect_key` and `account` of a customer's other delivered effects.
 
     What the partner shows under these ids is not this effect.
     """
@@ -139,7 +140,7 @@ def other_partner_ids(work: Connection, effect: StoredEffect) -> dict[str, str]:
         "b_kind": effect.kind,
         "b_id": effect.id,
     }
-    return {row.partner_id: row.effect_key for row in _OTHER_PARTNER_IDS.rows(work, values)}
+    return _OTHERS_OF_CUSTOMER.rows(work, values)
 
 
 def newest_delivered_elsewhere(work: Connection, effect: StoredEffect, *, account: str | None) -> StoredEffect | None:

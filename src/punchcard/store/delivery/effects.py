@@ -1,7 +1,7 @@
 """An effect and its attempts as types: what routing adds, what the outbox and ledger hold, how a try ended."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -186,6 +186,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         account: As `StoredEffect.account`, once this attempt is started.
         other_ids: For reading back: the partner's ids of the customer's other delivered effects, with their keys.
+        expected_ids: For reading back: those of them that were delivered in this account, so that one must be shown.
         elsewhere: For reading back: the newest delivered effect of another customer, None for none.
     """
 
@@ -197,6 +198,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | None
     account: str | None = None
     other_ids: Mapping[str, str] = msgspec.field(default_factory=dict)
+    expected_ids: Collection[str] = ()
     elsewhere: StoredEffect | None = None
 
 
