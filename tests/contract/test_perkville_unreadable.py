@@ -242,11 +242,12 @@ def test_what_is_shown_of_another_customer_tells_whether_keys_are_rewritten(
 
 def test_a_list_without_the_customers_own_awards_proves_nothing() -> None:
     in_doubt = replace(AWARD, other_ids=REWRITTEN, expected_ids={"1"})
-    for listed in ([], [item(8, OTHER_KEY)]):
+    for listed in ([], [item(8, "SEG:website:EVENT:m9")]):
         error, _ = found_by(pages(listed), in_doubt)
         assert isinstance(error, RetryableError)
         assert error.code == "read_back_unclear"
     assert found_by(pages([item(1, OTHER_KEY)]), in_doubt)[0] is None
+    assert found_by(pages([item(8, REWRITTEN["1"])]), in_doubt)[0] is None  # a list with ids of another kind
     assert isinstance(found_by(pages([item(3, KEY)]), in_doubt)[0], Performed)
 
 

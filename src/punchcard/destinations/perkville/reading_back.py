@@ -136,13 +136,16 @@ async def _read_listing(
 ) -> _Listing:
     wire = settings.wire
     listing = _Listing()
+    other_keys = set(effect.other_ids.values())
     async for item in _transactions_of(http, settings, effect.email, deadline=deadline):
-        if item.get(wire.trans_source_id_key) == effect.effect_key:
+        key = item.get(wire.trans_source_id_key)
+        if key == effect.effect_key:
             listing.same = item
             break
         item_id = transaction_id_of(item, wire)
         is_other = item_id in effect.other_ids
-        listing.expected += item_id in effect.expected_ids
+        # Or by its key, if a list shows other ids than responses do.
+        listing.expected += item_id in effect.expected_ids or (isinstance(key, str) and key in other_keys)
         may_be = not is_other and _is_alike(item, effect, wire)
         if may_be and item_id == (effect.named_id or ""):
             listing.named = item
