@@ -19,6 +19,7 @@ from punchcard.destinations.port import DeliveryOptions, Performed
 from punchcard.errors import ConfigurationError, DeliveryError, OutcomeUnknownError, RetryableError
 from punchcard.store.access.schema import audit_events
 from punchcard.store.delivery import outbox
+from punchcard.store.delivery.doubts import effect_in_doubt, effects_in_doubt
 from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect
 from punchcard.store.delivery.schema import effects, result_counts
 from punchcard.store.engine import Store
@@ -166,6 +167,15 @@ def test_what_must_not_be_sent_is_not(store: Store, columns: dict[str, str]) -> 
     with pytest.raises(ConfigurationError):
         absent(store, parked.id)
     assert attempts(store) == []
+
+
+def test_who_looks_at_an_award_waits_for_nobody(store: Store) -> None:
+    parked = park_in_doubt(store)
+    with store.unit_of_work() as work:
+        confirm_absent(work, parked.id, actor="ann", now=CLOCK.now())
+        with store.reading() as reading:
+            assert [other.id for other in effects_in_doubt(reading, parked.message_id)] == [parked.id]
+            assert effect_in_doubt(reading, parked.id) is not None
 
 
 def test_the_numbers_follow_each_decision(store: Store) -> None:

@@ -74,7 +74,7 @@ def confirm_absent(work: Connection, effect_id: int, *, actor: str, now: datetim
 
 
 def _effect_in_doubt(work: Connection, effect_id: int) -> StoredEffect:
-    effect = effect_in_doubt(work, effect_id)
+    effect = effect_in_doubt(work, effect_id, locks=True)
     if effect is None:
         raise ConfigurationError("This award is not in doubt any more, or it is being read back. Look at its trace.")
     return effect

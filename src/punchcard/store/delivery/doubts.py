@@ -21,16 +21,21 @@ _ENDED = (EffectState.PARKED, EffectState.REJECTED)
 
 
 def effects_in_doubt(work: Connection, message_id: str, *, destination: str | None = None) -> list[StoredEffect]:
-    """Return the effects of an event that were perhaps performed, locked until the unit of work ends."""
+    """Return the effects of an event that were perhaps performed."""
     statement = select(effects).where(effects.c.message_id == storable(message_id), _is_in_doubt())
     if destination is not None:
         statement = statement.where(effects.c.destination == destination)
-    return [effect_of(row) for row in work.execute(statement.order_by(effects.c.id).with_for_update())]
+    return [effect_of(row) for row in work.execute(statement.order_by(effects.c.id))]
 
 
-def effect_in_doubt(work: Connection, effect_id: int) -> StoredEffect | None:
-    """Return an effect that was perhaps performed, locked likewise; None if that is known, or being read back."""
-    row = work.execute(select(effects).where(effects.c.id == effect_id, _is_in_doubt()).with_for_update()).one_or_none()
+def effect_in_doubt(work: Connection, effect_id: int, *, locks: bool = False) -> StoredEffect | None:
+    """Return an effect that was perhaps performed; None if that is known, or being read back.
+
+    Args:
+        locks: True to lock it until the unit of work ends.
+    """
+    statement = select(effects).where(effects.c.id == effect_id, _is_in_doubt())
+    row = work.execute(statement.with_for_update() if locks else statement).one_or_none()
     return None if row is None else effect_of(row)
 
 
