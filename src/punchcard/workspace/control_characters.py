@@ -10,13 +10,22 @@ from punchcard.workspace.problems import KeyPath, Problem
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_WITH_LINES: Final = frozenset(
-    {"condition", "definition", "description", "fql", "options", "property_value", "settings"}
-)
+_WITH_LINES: Final = frozenset({"description", "fql", "options", "property_value", "settings"})
 """Texts that may have several lines and tabs, and values of destinations, which check their own lines."""
 
 _COMPARED: Final = frozenset(
-    {"actions", "allow_properties", "blocked", "controls", "old_name", "property_drops", "rules", "switched_off"}
+    {
+        "actions",
+        "allow_properties",
+        "blocked",
+        "condition",
+        "controls",
+        "definition",
+        "old_name",
+        "property_drops",
+        "rules",
+        "switched_off",
+    }
 )
 """What is only compared with events, in which senders may have used any character."""
 
@@ -25,7 +34,6 @@ _OF_WORKSPACE: Final = frozenset(
     {"currency", "day_borders", "labels", "name", "point_cost", "timezone", "webhook_allowed_networks"}
 )
 _KEYS: Final[Mapping[str, str]] = {
-    "condition": "if",
     "new_event_name": "newEventName",
     "property_renames": "propertyRenames",
     "new_name": "newName",
