@@ -125,6 +125,7 @@ def paths(amounts: Amounts) -> list[str]:
         *(f"{_TRANSACTIONS_PATH}?state={state}" for state in ("delivered", "rejected", "unknown", "pending,retrying")),
         *(f"{_TRANSACTIONS_PATH}?state={state}&{period}" for state in ("delivered", "parked")),
         f"{_TRANSACTIONS_PATH}?state=pending,retrying,unknown&{period}",
+        f"{_TRANSACTIONS_PATH}/{middle}/resolve",
         *(f"{_TRANSACTIONS_PATH}?q={text}" for text in (email_of(77), f"order-{middle}", "nobody@example.com", "none")),
         *(f"{_TRANSACTIONS_PATH}?reason={reason}" for reason in ("outcome_unknown", "nothing")),
         *(f"{_TRANSACTIONS_PATH}?event={name}" for name in ("Checked+In", "Never+Seen")),

@@ -71,7 +71,7 @@ def violations(rules: list[TrackingPlanRule], events: list[Event]) -> list[str]:
 
 
 @settings(
-    max_examples=examples(1_000, part=150),
+    max_examples=examples(300, part=60),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
