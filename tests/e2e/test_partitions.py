@@ -18,7 +18,7 @@ from punchcard.testing.kafka import Broker, KafkaCluster
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import WRITE_KEY, ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
-from punchcard.testing.waiting import wait_until
+from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -155,6 +155,16 @@ class Workers:
         return list(json.loads(lines[-1])["partitions"]) if lines else []
 
 
+def sessions_of(postgres_url: str) -> str:
+    """Return the sessions of the database and whom they wait for, for the message of a failure."""
+    columns = "pid, application_name, state, wait_event_type, wait_event, state_change, pg_blocking_pids(pid), query"
+    with psycopg.connect(postgres_url) as connection:
+        rows = connection.execute(
+            f"SELECT {columns} FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'".encode()
+        )
+        return "\n".join(str(row)[:300] for row in rows)
+
+
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
     with SandboxProcess(tmp_path / "sandbox") as running:
@@ -205,7 +215,12 @@ def test_workers_that_share_a_log_award_each_order_once_whatever_dies(
         workers.start()
         workers.wait_until_shared(other, 3)
         count = len(sandbox.transactions())
-        wait_until(lambda: len(sandbox.transactions()) > count + 20, workers.newest_lines)
+        # Each session of the frozen worker that waits for a lock keeps it for half a minute once it gets it.
+        wait_until(
+            lambda: len(sandbox.transactions()) > count + 20,
+            lambda: f"{workers.newest_lines()}\n{sessions_of(postgres_url)}",
+            seconds=3 * PATIENCE_SECONDS,
+        )
         workers.running[frozen].signal(signal.SIGCONT)
         workers.wait_until_shared(frozen, other, 3)
     finally:
