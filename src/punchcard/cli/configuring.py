@@ -112,13 +112,14 @@ def _apply(
 
 
 def _confirmed(count: int) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError(
+    outcome = "a new one" if count == 1 else "new ones"
+    return confirm(
+        f"Apply the file and create {outcome}?",
+        without_terminal=(
             "Renames need a confirmation, and there is no terminal. Set a `key` for each of them in the file, or add "
             "--yes."
-        )
-    outcome = "a new one" if count == 1 else "new ones"
-    return confirm(f"Apply the file and create {outcome}?")
+        ),
+    )
 
 
 def print_configuration(settings: Settings, *, includes_write_keys: bool = False) -> None:

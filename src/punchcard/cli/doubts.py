@@ -105,6 +105,4 @@ def _show(effect: StoredEffect) -> None:
 
 
 def _is_confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError("There is no terminal to confirm this. Add --yes.")
-    return confirm(question)
+    return confirm(question, without_terminal="This needs a confirmation, and there is no terminal. Add --yes.")

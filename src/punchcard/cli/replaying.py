@@ -263,10 +263,11 @@ def _show_plan(plan: ReplayPlan, slug: str) -> None:
 
 
 def _agreed(plan: ReplayPlan) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError("There is no terminal to ask at. Use --yes to replay what is shown.")
     awards = "1 award" if plan.awards == 1 else f"{plan.awards:,} awards"
-    return confirm(f"Replay these events for {awards}?")
+    return confirm(
+        f"Replay these events for {awards}?",
+        without_terminal="There is no terminal to ask at. Use --yes to replay what is shown.",
+    )
 
 
 def _follow(store: Store, replay: Replay, *, as_json: bool) -> int:

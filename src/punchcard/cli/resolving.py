@@ -147,6 +147,4 @@ def _content(side: ConflictSide) -> str:
 
 
 def _is_confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError("There is no terminal to confirm this. Add --yes to do it.")
-    return confirm(question)
+    return confirm(question, without_terminal="There is no terminal to confirm this. Add --yes to do it.")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from punchcard.cli.confirmation import confirm
 from punchcard.clock import SystemClock
-from punchcard.errors import ConfigurationError, PunchcardError
+from punchcard.errors import PunchcardError
 from punchcard.log.opening import describe_place
 from punchcard.routing.log_guard import LogGuard
 from punchcard.runtime.assembly import guard_of, open_keyring, open_log, open_store
@@ -75,6 +75,4 @@ def _run(settings: Settings, question: str, act: Callable[[LogGuard], str], *, a
 
 
 def _is_confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError(f"{question} There is no terminal to confirm this. Add --yes.")
-    return confirm(question)
+    return confirm(question, without_terminal=f"{question} There is no terminal to confirm this. Add --yes.")

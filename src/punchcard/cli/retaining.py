@@ -7,7 +7,6 @@ from typing import Final
 from punchcard.cli.confirmation import confirm
 from punchcard.cli.listing import print_list
 from punchcard.clock import SystemClock, to_iso
-from punchcard.errors import ConfigurationError
 from punchcard.operations.retention import (
     DataSet,
     Retention,
@@ -94,9 +93,10 @@ def _preview(settings: Settings, store: Store, data_set: DataSet, days: int | No
 
 
 def _confirmed() -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError("There is no terminal to ask for confirmation. Add --yes.")
-    return confirm("Delete it, and all that becomes older? It cannot be restored.")
+    return confirm(
+        "Delete it, and all that becomes older? It cannot be restored.",
+        without_terminal="There is no terminal to ask for confirmation. Add --yes.",
+    )
 
 
 def _period_text(period: Retention) -> str:

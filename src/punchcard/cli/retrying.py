@@ -13,7 +13,6 @@ from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.delivery.retrying import Retryable, find_retryable, options_by_slug, retry
 from punchcard.destinations.port import DeliveryOptions
-from punchcard.errors import ConfigurationError
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.delivery.effects import StoredEffect
@@ -118,7 +117,7 @@ def _overlong(effect: StoredEffect) -> str:
 
 
 def _is_confirmed(effects: Sequence[StoredEffect]) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError("There is no terminal to confirm this. Add --yes to retry the awards above.")
     question = f"Put {len(effects)} back in the queue?" if effects else "Resume the destinations?"
-    return confirm(question)
+    return confirm(
+        question, without_terminal="There is no terminal to confirm this. Add --yes to retry the awards above."
+    )

@@ -112,9 +112,10 @@ def _refusal(planned: RestorePlan) -> str:
 
 
 def _confirmed(number: int) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError("A restore needs a confirmation, and there is no terminal. Add --yes.")
-    return confirm(f"Restore version {number}?")
+    return confirm(
+        f"Restore version {number}?",
+        without_terminal="A restore needs a confirmation, and there is no terminal. Add --yes.",
+    )
 
 
 def _read_part(text: str | None) -> PartKey | None:

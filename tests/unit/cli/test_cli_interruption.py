@@ -11,6 +11,7 @@ import pytest
 from punchcard.cli.confirmation import confirm
 from punchcard.cli.interruption import expect_interruption
 from punchcard.cli.running import run
+from punchcard.errors import ConfigurationError
 from punchcard.lake.writer import LakeWriter
 
 UNCHANGED = "punchcard: Interrupted. Nothing was changed. Run the same command again.\n"
@@ -110,10 +111,11 @@ def test_every_other_command_says_that_it_was_interrupted(
 def test_an_interrupted_question_has_changed_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", interrupt)
     expect_interruption()
     with pytest.raises(KeyboardInterrupt):
-        confirm("Do it?")
+        confirm("Do it?", without_terminal="Add --yes.")
     assert capsys.readouterr().err == UNCHANGED
 
 
@@ -124,8 +126,15 @@ def test_a_question_is_answered_by_yes_only(typed: str | None, is_yes: bool, mon
             raise EOFError
         return typed
 
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", reply)
-    assert confirm("Do it?") is is_yes
+    assert confirm("Do it?", without_terminal="Add --yes.") is is_yes
+
+
+def test_a_question_without_a_terminal_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    with pytest.raises(ConfigurationError, match=r"Add --yes\."):
+        confirm("Do it?", without_terminal="Add --yes.")
 
 
 @pytest.mark.parametrize("module", ["punchcard.cli.help_pages", "punchcard.cli.running"])

@@ -9,7 +9,7 @@ from punchcard.cli.importing.amounts import AmountFormat
 from punchcard.cli.importing.csv_rows import CsvRows
 from punchcard.cli.importing.mapping import ImportMapping
 from punchcard.cli.importing.rows import RowReader
-from punchcard.errors import ConfigurationError, PunchcardError
+from punchcard.errors import PunchcardError
 
 _NAMES = {",": "a decimal comma", ".": "a decimal point"}
 
@@ -51,7 +51,7 @@ def _show(formats: Mapping[str, AmountFormat]) -> None:
 
 
 def _confirm() -> None:
-    if not sys.stdin.isatty():
-        raise ConfigurationError("Confirm these formats with --yes, or set --decimal comma or point.")
-    if not confirm("Use these formats?"):
+    if not confirm(
+        "Use these formats?", without_terminal="Confirm these formats with --yes, or set --decimal comma or point."
+    ):
         raise PunchcardError("Nothing was sent.")

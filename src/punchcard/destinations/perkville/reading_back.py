@@ -44,7 +44,7 @@ class _Listing:
         same: The transaction with the effect's key.
         named: The one with the id that an inconclusive response has named.
         altered: Those with a key that is like the effect's.
-        strangers: Those of its perk with another key, which the ledger does not know.
+        stranger: One of its perk with another key, which the ledger does not know.
         shown: How many show a key.
         hidden: How many that the ledger does not know show none.
         alike: How many may be the effect and have an empty key.
@@ -54,7 +54,7 @@ class _Listing:
     same: Item | None = None
     named: Item | None = None
     altered: dict[KeyLikeness, Item] = field(default_factory=dict)
-    strangers: list[Item] = field(default_factory=list)
+    stranger: Item | None = None
     shown: int = 0
     hidden: int = 0
     alike: int = 0
@@ -86,7 +86,7 @@ async def find_transaction(
         return performed_of(recased, effect.quantity, wire, status=None)
     if (cut := listing.altered.get(KeyLikeness.CUT)) is not None:
         raise _unclear(f"Perkville shows {_described(cut, effect, wire)}, which may be {effect.effect_key!r} cut")
-    if listing.strangers:
+    if listing.stranger is not None:
         keys = listing.keys
         if keys is _Keys.UNKNOWN:
             keys = await _keys_elsewhere(http, settings, effect, deadline=deadline)
@@ -95,7 +95,7 @@ async def find_transaction(
                 "under other keys than they were sent with" if keys is _Keys.REWRITTEN else "none that can be compared"
             )
             raise _unclear(
-                f"Perkville shows {_described(listing.strangers[0], effect, wire)}, and of the awards in the ledger "
+                f"Perkville shows {_described(listing.stranger, effect, wire)}, and of the awards in the ledger "
                 f"{why}: whether that is {effect.effect_key!r} is not known"
             )
     if effect.expected_ids and not listing.expected:
@@ -171,7 +171,7 @@ def _note_key(listing: _Listing, item: Item, effect: Effect, wire: Wire) -> None
         if _is_alike(item, effect, wire):
             listing.altered[likeness] = item
     elif id_of(item.get(wire.perk_key)) in (None, effect.item) and not is_own_key(key):
-        listing.strangers.append(item)
+        listing.stranger = listing.stranger or item
 
 
 def _keys_after(before: _Keys, key: object, *, sent: str | None) -> _Keys:
