@@ -69,7 +69,7 @@ def send_again(work: Connection, effect_ids: Sequence[int], *, detail: str, now:
 
 def reject_delivered(work: Connection, effect_id: int, *, reason: str, detail: str, now: datetime) -> bool:
     """Say of a delivered effect that the partner does not have it any more; False if it is not delivered now."""
-    return _correct(
+    return correct_effect(
         work,
         effect_id,
         (EffectState.DELIVERED,),
@@ -96,14 +96,14 @@ def change_delivered(
         values["quantity"] = decimal_text(-abs(quantity) if takes_away else abs(quantity))
     if item is not None:
         values["item"] = storable(item)
-    return _correct(work, effect_id, (EffectState.DELIVERED,), **values)
+    return correct_effect(work, effect_id, (EffectState.DELIVERED,), **values)
 
 
 def deliver_booked(work: Connection, effect_id: int, *, partner_id: str, detail: str, now: datetime) -> bool:
     """Mark an effect as delivered that the partner has booked; False if it is in flight, or delivered already."""
     states = (*_WAITING, EffectState.PARKED, EffectState.REJECTED)
     row = work.execute(select(effects.c.quantity, effects.c.requested_quantity).where(effects.c.id == effect_id)).one()
-    return _correct(
+    return correct_effect(
         work,
         effect_id,
         states,
@@ -166,8 +166,8 @@ def rebuild(work: Connection, lost: RebuiltEffect, *, detail: str, now: datetime
     return True
 
 
-def _correct(work: Connection, effect_id: int, expected: Sequence[EffectState], **values: object) -> bool:
-    """Change one effect that is in one of the expected states, and the counts with it."""
+def correct_effect(work: Connection, effect_id: int, expected: Sequence[EffectState], **values: object) -> bool:
+    """Change one effect, and the counts with it; False if it is in none of the expected states."""
     count_ends(work, [row for row in ended_of(work, [effect_id]) if row.state in expected], sign=-1)
     corrected = update(effects).where(effects.c.id == effect_id, effects.c.state.in_(expected)).values(**values)
     if work.execute(corrected).rowcount != 1:

@@ -1,11 +1,10 @@
 """Effects of which only a person knows whether they were performed, and what follows when they say so."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, false, func, or_, select
 
-from punchcard.store.delivery.counts import count_ends, ended_of
+from punchcard.store.delivery.corrections import correct_effect
 from punchcard.store.delivery.effects import (
     RETRIED,
     UNCERTAIN_REASONS,
@@ -59,9 +58,10 @@ def record_performed(
 ) -> None:
     """Record that an effect was performed, as a read-back does that has seen it."""
     quantity = effect.requested_quantity if effect.quantity is None else effect.quantity
-    _change(
+    correct_effect(
         work,
-        effect,
+        effect.id,
+        (effect.state,),
         state=EffectState.DELIVERED,
         is_open=False,
         reason=None,
@@ -74,9 +74,10 @@ def record_performed(
 
 def record_absent(work: Connection, effect: StoredEffect, *, detail: str, now: datetime) -> None:
     """Put an effect that was not performed back in the queue, to be sent under its key without another read-back."""
-    _change(
+    correct_effect(
         work,
-        effect,
+        effect.id,
+        (effect.state,),
         state=EffectState.PENDING,
         is_open=True,
         reason=RETRIED,
@@ -86,13 +87,6 @@ def record_absent(work: Connection, effect: StoredEffect, *, detail: str, now: d
         due_at=now,
         finished_at=None,
     )
-
-
-def _change(work: Connection, effect: StoredEffect, **values: object) -> None:
-    ids: Sequence[int] = [effect.id]
-    count_ends(work, ended_of(work, ids), sign=-1)
-    work.execute(update(effects).where(effects.c.id == effect.id).values(**values))
-    count_ends(work, ended_of(work, ids), sign=1)
 
 
 def _is_in_doubt() -> ColumnElement[bool]:
