@@ -70,15 +70,18 @@ JOIN pg_stat_activity AS frozen ON frozen.pid = blocking.pid
 WHERE frozen.datname = current_database()
     AND frozen.usename = current_user
     AND frozen.application_name IN (current_setting('application_name'), '{LOG_APPLICATION}')
-    AND frozen.state = 'active'
+    AND frozen.state IN ('active', 'idle in transaction')
     AND frozen.wait_event_type = 'Client'
     AND (frozen.wait_event = 'ClientRead' OR frozen.backend_xid IS NOT NULL)
-    AND frozen.state_change < clock_timestamp() - make_interval(secs => :seconds)
+    AND frozen.query_start < clock_timestamp() - make_interval(secs => :seconds)
+    AND frozen.state_change < clock_timestamp() - make_interval(secs => :seconds / 4)
 """
-"""Ends sessions of ours that keep locks others wait for, while they have waited for their own process for `seconds`.
+"""Ends sessions of ours that keep locks others wait for, if their process has sent no statement for `seconds`.
 
-The server ends those that are idle in a transaction. To one that is frozen within a message, or within a pipeline, it
-applies no time-out at all.
+The server itself ends one that is idle in a transaction, with two exceptions. To one that is frozen within a message or
+a pipeline, it applies no time-out. And the Flush that psycopg sends at the end of a pipeline, behind its Sync, turns
+the time-out off until the next statement. A session that has waited for a lock itself may be idle for a quarter of that
+time only: otherwise several of a process that is frozen would keep the others waiting one after the other.
 """
 
 # Only a table that grows needs room: most statements change pages that are there. A temporary one disturbs nobody, and

@@ -33,6 +33,12 @@ IN_A_PIPELINE = """
         print("locked", flush=True)
         sys.stdin.readline()
 """
+AFTER_A_PIPELINE = """
+    with driver.pipeline():
+        driver.execute("SELECT 1")
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
 IN_A_MESSAGE = """
     import os
     query = b"\\0SELECT 1\\0\\0\\0"
@@ -68,7 +74,9 @@ def test_the_server_ends_one_that_is_idle_in_a_transaction(empty_postgres_url: s
             assert work.scalar(text("SELECT value FROM revisions WHERE name = 'ping'")) != 7
 
 
-@pytest.mark.parametrize("place", [IN_A_PIPELINE, IN_A_MESSAGE], ids=["pipeline", "message"])
+@pytest.mark.parametrize(
+    "place", [IN_A_PIPELINE, AFTER_A_PIPELINE, IN_A_MESSAGE], ids=["pipeline", "after a pipeline", "message"]
+)
 def test_a_worker_ends_one_that_the_server_waits_for_without_end(
     empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:

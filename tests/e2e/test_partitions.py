@@ -18,7 +18,7 @@ from punchcard.testing.kafka import Broker, KafkaCluster
 from punchcard.testing.partner.configuration import configuration
 from punchcard.testing.product import WRITE_KEY, ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
-from punchcard.testing.waiting import PATIENCE_SECONDS, wait_until
+from punchcard.testing.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -215,11 +215,9 @@ def test_workers_that_share_a_log_award_each_order_once_whatever_dies(
         workers.start()
         workers.wait_until_shared(other, 3)
         count = len(sandbox.transactions())
-        # Each session of the frozen worker that waits for a lock keeps it for half a minute once it gets it.
         wait_until(
             lambda: len(sandbox.transactions()) > count + 20,
             lambda: f"{workers.newest_lines()}\n{sessions_of(postgres_url)}",
-            seconds=3 * PATIENCE_SECONDS,
         )
         workers.running[frozen].signal(signal.SIGCONT)
         workers.wait_until_shared(frozen, other, 3)
