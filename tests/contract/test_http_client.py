@@ -314,6 +314,27 @@ async def test_a_server_that_reads_nothing_may_have_received() -> None:
     assert caught.value.may_be_sent
 
 
+async def test_the_system_does_not_go_on_sending_a_request_that_was_given_up() -> None:
+    given_up = asyncio.Event()
+    received: list[int] = []
+
+    async def serve(peer: Peer) -> None:
+        await given_up.wait()
+        try:
+            while piece := await peer.reader.read(1_000_000):
+                received.append(len(piece))
+        finally:
+            received.append(0)
+
+    body = b"x" * 1_000_000  # more than what a server holds that does not read, less than what the system takes
+    async with serving(serve) as server, client_of(server.url) as client:
+        with pytest.raises(HttpTimeoutError):
+            await client.request("POST", "/", seconds=SOON_SECONDS, body=body, body_bytes_max=10)
+        given_up.set()
+        await wait_for(lambda: 0 in received)
+    assert sum(received) < len(body)
+
+
 async def test_a_half_closed_connection_may_have_received() -> None:
     async def serve(peer: Peer) -> None:
         await peer.read_request()

@@ -1,12 +1,9 @@
 """Bad days of several machines: clocks that differ, two versions at once, a network that is cut. Each award once."""
 
-import os
 import shutil
 import signal
 import stat
 import subprocess
-import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +14,7 @@ import pytest
 from sqlalchemy import make_url
 
 from punchcard.store.engine import HEAD_MIGRATION
+from punchcard.testing.cut_network import CutNetwork, network_to_socket
 from punchcard.testing.partner.machines import Sender, configured_machines, defects_in, sending_meanwhile
 from punchcard.testing.product import ProductProcess, WorkerProcess, command
 from punchcard.testing.sandbox import SandboxProcess
@@ -27,34 +25,6 @@ pytestmark = pytest.mark.cluster
 REPOSITORY = Path(__file__).parents[2]
 MIGRATIONS = "src/punchcard/store/migrations/versions"
 FAKETIME = sorted((REPOSITORY / "tests/proxies/unpacked").glob("usr/lib/*/faketime/libfaketimeMT.so.1"))
-# Accepts TCP in a network namespace and passes it on to PostgreSQL's Unix socket, which all namespaces share.
-RELAY = """
-import socket, sys, threading
-def pump(source, target):
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-    except OSError:
-        pass
-    for end in (source, target):
-        try:
-            end.shutdown(socket.SHUT_RDWR)  # wakes the thread of the other direction
-        except OSError:
-            pass
-# PostgreSQL notices a machine that has vanished by these options of its sessions, which are set here for it.
-NOTICED = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
-with socket.create_server((sys.argv[1], 5432)) as listening:
-    print("ready", flush=True)
-    while True:
-        near, _ = listening.accept()
-        near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in NOTICED.items():
-            near.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        far = socket.socket(socket.AF_UNIX)
-        far.connect(sys.argv[2])
-        for pair in ((near, far), (far, near)):
-            threading.Thread(target=pump, args=pair, daemon=True).start()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -282,59 +252,13 @@ def stored_version(url: str) -> str:
     return str(row[0])
 
 
-class Network:
-    """A link to a namespace in which PostgreSQL is reached; it can be cut as by a broken cable."""
-
-    def __init__(self, socket: Path) -> None:
-        self._name = f"pc{uuid.uuid4().hex[:8]}"
-        number = int(self._name[2:4], 16)
-        self.address = f"10.203.{number}.2"
-        self._run("netns", "add", self._name)
-        self._run("link", "add", self._name, "type", "veth", "peer", "name", "inside", "netns", self._name)
-        self._run("addr", "add", f"10.203.{number}.1/24", "dev", self._name)
-        self._run("-n", self._name, "addr", "add", f"{self.address}/24", "dev", "inside")
-        self._run("-n", self._name, "link", "set", "inside", "up")
-        self._run("link", "set", self._name, "up")
-        command_line = ["ip", "netns", "exec", self._name, sys.executable, "-c", RELAY, self.address, str(socket)]
-        self._relay = subprocess.Popen(command_line, stdout=subprocess.PIPE)
-        assert self._relay.stdout is not None
-        assert self._relay.stdout.readline() == b"ready\n"
-
-    @staticmethod
-    def _run(*arguments: str) -> None:
-        subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-    def cut(self) -> None:
-        """Lose everything that is sent, without a word to either side."""
-        self._run("-n", self._name, "link", "set", "inside", "down")
-
-    def restore(self) -> None:
-        """Let everything through again."""
-        self._run("-n", self._name, "link", "set", "inside", "up")
-
-    def close(self) -> None:
-        """Remove link and namespace."""
-        self._relay.kill()
-        self._relay.communicate()
-        self._run("netns", "del", self._name)
-
-
 @contextmanager
-def network_to(postgres_url: str) -> Iterator[tuple[Network, str]]:
+def network_to(postgres_url: str) -> Iterator[tuple[CutNetwork, str]]:
     """Yield a network, and the URL at which PostgreSQL is reached through it; skip where none can be made."""
-    probe = f"pc{uuid.uuid4().hex[:8]}"
-    if os.geteuid() or shutil.which("ip") is None:
-        pytest.skip("only root with iproute2 can make network namespaces")
-    if subprocess.run(["ip", "netns", "add", probe], capture_output=True, check=False).returncode:
-        pytest.skip("this machine permits no network namespaces")
-    subprocess.run(["ip", "netns", "del", probe], check=True)
     url = make_url(postgres_url)
-    network = Network(Path(str(url.query["host"])) / ".s.PGSQL.5432")
-    try:
+    with network_to_socket(Path(str(url.query["host"])) / ".s.PGSQL.5432", port=5432) as network:
         there = url.set(host=network.address, query={})
         yield network, there.render_as_string(hide_password=False)
-    finally:
-        network.close()
 
 
 def test_a_machine_that_is_cut_off_is_replaced_and_comes_back(

@@ -9,6 +9,7 @@ import asyncio
 import re
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -36,6 +37,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[AddressInfo]]]
 _KEEP_ALIVE_SECONDS: Final = 4.0
 # How long an address may leave a connection pending before the next one is tried beside it (RFC 8305).
 _NEXT_ADDRESS_SECONDS: Final = 0.25
+_RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)  # a `struct linger`: on, for no time
+_TCP_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)  # not on every system
 _HEADERS: Final = {"Accept-Encoding": "gzip, deflate"}
 _READS: Final = frozenset({"GET", "HEAD"})
 _TARGET: Final = re.compile(r"/[!-~]*")
@@ -210,7 +213,7 @@ class HttpClient:
         """
         try:
             async with asyncio.timeout_at(deadline.loop_time):
-                connection = await self._open_connection()
+                connection = await self._open_connection(deadline.seconds)
         except TimeoutError as error:
             raise HttpTimeoutError(f"no connection to {self._host} in time", may_be_sent=False) from error
         except (OSError, ssl.SSLError, ValueError) as error:  # a ValueError is that of a name that cannot be one
@@ -218,7 +221,7 @@ class HttpClient:
         self._open.add(connection)
         return connection
 
-    async def _open_connection(self) -> HttpConnection:
+    async def _open_connection(self, seconds: float) -> HttpConnection:
         loop = asyncio.get_running_loop()
         addresses: Any = await self._resolve(self._host, self._port)
         sock = await aiohappyeyeballs.start_connection(
@@ -230,6 +233,7 @@ class HttpClient:
         )
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _forget_unsent(sock, seconds)
             _, connection = await loop.create_connection(
                 HttpConnection,
                 sock=sock,
@@ -240,6 +244,17 @@ class HttpClient:
             sock.close()
             raise
         return connection
+
+
+def _forget_unsent(sock: socket.socket, seconds: float) -> None:
+    """Let the system forget what it could not send when the connection is closed, and after these seconds.
+
+    Otherwise it sends it again and again for minutes, also when this process has ended or is frozen. A network that
+    comes back would deliver a request that was given up: an award that was read back as absent, and sent again.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+    if _TCP_USER_TIMEOUT is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, max(1, int(seconds * 1_000)))
 
 
 def _fields(headers: Mapping[str, str]) -> str:

@@ -69,10 +69,12 @@ class HttpDeadline:
         seconds: From now on.
 
     Attributes:
+        seconds: As given.
         loop_time: On the event loop's clock.
     """
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self._loop = asyncio.get_running_loop()
         self.loop_time = self._loop.time() + seconds
         self._epoch_time = time.time() + seconds
