@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import update
 
 from punchcard.clock import SystemClock
 from punchcard.delivery.attempts import effect_to_perform
@@ -14,8 +16,17 @@ from punchcard.destinations.perkville.settings import read_settings
 from punchcard.destinations.port import DeliveredEffect, DeliveryOptions, Performed
 from punchcard.errors import DeliveryError, OutcomeUnknownError, RetryableError
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.effects import Action, Attempt, EffectState, StoredEffect
+from punchcard.store.delivery.doubts import record_absent
+from punchcard.store.delivery.effects import (
+    OTHER_ACCOUNT,
+    OTHER_ACCOUNT_IN_DOUBT,
+    Action,
+    Attempt,
+    EffectState,
+    StoredEffect,
+)
 from punchcard.store.delivery.operator_actions import reopen
+from punchcard.store.delivery.schema import effects
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
 from punchcard.testing.partner.configuration import SETTINGS
@@ -23,6 +34,7 @@ from punchcard.testing.partner.scripted import ScriptedPartner, ScriptedSettings
 
 _KEY = "SEG:perkville:ORDER:o1:order-completed"
 _REFUND = "SEG:perkville:REFUND:o1:r1"
+_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
 _AT_ONCE = DeliveryOptions(requests_per_second=0, retry_base_seconds=0, unknown_wait_seconds=0)
 
 
@@ -42,7 +54,7 @@ class _World:
     store: Store
     settings: _Settings
 
-    def attempts(self, *completed: CompletedAttempt) -> list[Attempt]:
+    def attempts(self, *completed: CompletedAttempt, room: int = 1) -> list[Attempt]:
         """Run a cycle; return the attempts that it starts."""
         target = DeliveryTarget(
             slug=DESTINATION,
@@ -52,14 +64,14 @@ class _World:
             fingerprint=self.settings.account,
         )
         done = cycle(
-            self.store, target, completed, room=1, clock=SystemClock(), telemetry=DeliveryTelemetry(DESTINATION)
+            self.store, target, completed, room=room, clock=SystemClock(), telemetry=DeliveryTelemetry(DESTINATION)
         )
         return list(done.attempts)
 
-    def end(self, attempt: Attempt, result: Performed | DeliveryError | None) -> list[Attempt]:
+    def end(self, attempt: Attempt, result: Performed | DeliveryError | None, *, room: int = 1) -> list[Attempt]:
         """Record the result of an attempt; return the attempts that follow."""
         return self.attempts(
-            CompletedAttempt(attempt=attempt, result=result, seconds=0.1, fingerprint=self.settings.account)
+            CompletedAttempt(attempt=attempt, result=result, seconds=0.1, fingerprint=self.settings.account), room=room
         )
 
     def move_to(self, account: str) -> None:
@@ -79,6 +91,12 @@ def world(store_url: str) -> Iterator[_World]:
     store.close()
 
 
+def _plan_for(world: _World, account: str) -> None:
+    """Let the award be planned for an account: those of `new_effect` are from before accounts were stored."""
+    with world.store.unit_of_work() as work:
+        work.execute(update(effects).where(effects.c.effect_key == _KEY).values(account=account))
+
+
 def _lose_response_and_change_account(world: _World) -> list[Attempt]:
     """Send the award in the first account and lose the response; return the attempts that follow in the second one."""
     (sent,) = world.attempts()
@@ -89,7 +107,7 @@ def _lose_response_and_change_account(world: _World) -> list[Attempt]:
 def test_an_award_in_doubt_is_parked_if_the_account_has_changed(world: _World) -> None:
     assert _lose_response_and_change_account(world) == []
     effect = world.effect()
-    assert (effect.state, effect.reason) == (EffectState.PARKED, "outcome_unknown")
+    assert (effect.state, effect.reason) == (EffectState.PARKED, OTHER_ACCOUNT_IN_DOUBT)
     assert effect.detail is not None
     assert "business 41" in effect.detail
     assert "business 42" in effect.detail
@@ -120,11 +138,120 @@ def test_an_operator_who_retries_it_has_it_performed_in_the_new_account(world: _
     assert (world.effect().state, world.effect().account) == (EffectState.DELIVERED, "business 42")
 
 
-def test_an_award_that_was_surely_not_performed_goes_to_the_new_account(world: _World) -> None:
+def _deliver_one(world: _World) -> None:
+    """Deliver an award of another customer in the present account."""
+    delivered = replace(new_effect("SEG:perkville:ORDER:o9:order-completed", customer="eve@example.com"))
+    with world.store.unit_of_work() as work:
+        outbox.add(work, [delivered], now=_BEFORE)
     (sent,) = world.attempts()
+    assert sent.effect.effect_key == delivered.effect_key
+    world.end(sent, Performed(status=201, partner_id="p9"), room=0)
+
+
+def _retry(world: _World, key: str = _KEY) -> None:
+    with world.store.unit_of_work() as work:
+        assert reopen(work, [world.effect(key).id], now=SystemClock().now()) == 1
+
+
+@pytest.mark.parametrize("is_attempted", [False, True])
+def test_a_queued_award_is_sent_to_no_other_account_before_an_operator_retries_it(
+    world: _World, *, is_attempted: bool
+) -> None:
+    _deliver_one(world)
+    _plan_for(world, "business 41")
+    if is_attempted:
+        (sent,) = world.attempts()
+        world.end(sent, RetryableError("busy", code="partner_unavailable"), room=0)
     world.move_to("business 42")
+    assert world.attempts() == []
+    parked = world.effect()
+    assert (parked.state, parked.reason) == (EffectState.PARKED, OTHER_ACCOUNT)
+    assert "business 41" in str(parked.detail)
+    assert "business 42" in str(parked.detail)
+    _retry(world)
+    (sent,) = world.attempts()
     (again,) = world.end(sent, RetryableError("busy", code="partner_unavailable"))
     assert (again.action, again.account) == (Action.SEND, "business 42")
+
+
+def test_a_retried_award_goes_to_its_own_account_if_the_settings_are_restored(world: _World) -> None:
+    _deliver_one(world)
+    _plan_for(world, "business 41")
+    world.move_to("business 42")
+    world.attempts()
+    world.move_to("business 41")
+    _retry(world)
+    (sent,) = world.attempts()
+    assert sent.account == "business 41"
+
+
+def test_an_award_that_was_parked_for_another_reason_is_not_sent_elsewhere_by_a_retry(world: _World) -> None:
+    _deliver_one(world)
+    _plan_for(world, "business 41")
+    with world.store.unit_of_work() as work:
+        outbox.put(
+            work,
+            world.effect().id,
+            state=EffectState.PARKED,
+            reason="partner_unavailable",
+            detail=None,
+            due_at=_BEFORE,
+            now=_BEFORE,
+        )
+    world.move_to("business 42")
+    _retry(world)
+    assert world.attempts() == []
+    assert world.effect().reason == OTHER_ACCOUNT
+
+
+def test_an_award_parked_in_doubt_is_not_read_back_elsewhere_by_a_retry(world: _World) -> None:
+    (sent,) = world.attempts()
+    world.end(sent, OutcomeUnknownError("lost"), room=0)
+    with world.store.unit_of_work() as work:
+        outbox.put(
+            work,
+            sent.effect.id,
+            state=EffectState.PARKED,
+            reason="outcome_unknown",
+            detail=None,
+            due_at=_BEFORE,
+            now=_BEFORE,
+        )
+    world.move_to("business 42")
+    _retry(world)
+    assert world.attempts() == []
+    assert world.effect().reason == OTHER_ACCOUNT_IN_DOUBT
+
+
+def test_an_operator_who_saw_that_it_was_not_performed_has_it_sent_to_the_new_account(world: _World) -> None:
+    _lose_response_and_change_account(world)
+    with world.store.unit_of_work() as work:
+        record_absent(work, world.effect(), detail="looked", now=SystemClock().now())
+    (sent,) = world.attempts()
+    assert (sent.action, sent.account) == (Action.SEND, "business 42")
+
+
+def test_settings_that_are_corrected_before_the_first_award_count_for_all(world: _World) -> None:
+    _plan_for(world, "business 14")
+    (sent,) = world.attempts()  # of 41, so of a destination that was corrected
+    assert sent.account == "business 41"
+    world.end(sent, Performed(status=201, partner_id="p1"))
+
+
+def test_nothing_follows_corrected_settings_if_another_destination_has_awards(world: _World) -> None:
+    _plan_for(world, "business 14")
+    other = new_effect("SEG:other:ORDER:o1:order-completed", destination="other")
+    with world.store.unit_of_work() as work:
+        outbox.add(work, [replace(other, account="business 41")], now=SystemClock().now())
+    assert world.attempts() == []
+    assert world.effect().reason == OTHER_ACCOUNT
+
+
+def test_an_award_of_before_accounts_were_stored_goes_where_the_settings_lead(world: _World) -> None:
+    _deliver_one(world)
+    world.move_to("business 42")
+    (sent,) = world.attempts()
+    assert (sent.action, sent.account) == (Action.SEND, "business 42")
 
 
 def test_an_award_in_doubt_is_read_back_in_the_same_account(world: _World) -> None:

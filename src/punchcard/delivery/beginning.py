@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -13,8 +15,26 @@ from punchcard.delivery.target import DeliveryTarget
 from punchcard.destinations.port import OnUnknown, RemapsItems, account_of
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import outbox
+from punchcard.store.delivery.accounts import has_other_accounts
 from punchcard.store.delivery.claiming import newest_delivered_elsewhere, others_of_customer
-from punchcard.store.delivery.effects import RETRIED, Action, Attempt, EffectState, Move, StoredEffect
+from punchcard.store.delivery.effects import (
+    OTHER_ACCOUNT,
+    OTHER_ACCOUNT_IN_DOUBT,
+    Action,
+    Attempt,
+    EffectState,
+    Move,
+    StoredEffect,
+)
+
+_SENT_NOWHERE: Final = (
+    "It is for {planned}, and the settings name {current} now: it was performed in neither. Retry it to send it to "
+    "{current}; to send it to {planned}, restore those settings first, then retry it; else dismiss it."
+)
+_IN_DOUBT_THERE: Final = (
+    "It may have been performed for {planned}, which cannot be seen from {current}, as the settings have it now. "
+    "Look there: dismiss it if it was performed, else retry it to send it to {current}."
+)
 
 
 class Beginning:
@@ -45,8 +65,15 @@ class Beginning:
         if effect.unreadable is not None or effect.kind not in self._kinds:
             fault = effect.unreadable or f"kind is {effect.kind!r}"
             raise InvariantError(f"the row of effect {effect.effect_key} cannot be read: {fault}")
-        is_in_doubt = effect.state in (EffectState.UNKNOWN, EffectState.SENDING)
-        attempt = self._begin_in_doubt(effect) if is_in_doubt else self._begin_send(effect)
+        account = account_of(self._target.partner, self._target.settings, effect.event_settings)
+        is_elsewhere = account is not None and effect.account not in (None, account)
+        if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):
+            attempt = self._begin_in_doubt(effect, account, is_elsewhere=is_elsewhere)
+        elif is_elsewhere and not self._may_follow_settings:
+            self._park(effect, OTHER_ACCOUNT, _SENT_NOWHERE.format(planned=effect.account, current=account))
+            attempt = None
+        else:
+            attempt = self._begin_send(effect, account)
         if attempt is not None and self._orders.are_needed:
             self._orders.note_attempt(attempt)
         return attempt
@@ -58,7 +85,12 @@ class Beginning:
         outbox.move_effects(self._work, self._moves, now=now)
         self._abandoned, self._moves = [], []
 
-    def _begin_send(self, effect: StoredEffect) -> Attempt | None:
+    @cached_property
+    def _may_follow_settings(self) -> bool:
+        """Whether no account but the one that the settings name now can have anything of what is queued."""
+        return not has_other_accounts(self._work, self._target.slug)
+
+    def _begin_send(self, effect: StoredEffect, account: str | None) -> Attempt | None:
         """Begin an effect that was surely not performed yet."""
         now = self._clock.now()
         ready = self._prepare(effect, now=now)
@@ -86,36 +118,21 @@ class Beginning:
             item=item,
             quantity=ready.quantity,
             detail=ready.detail,
-            account=self._account(effect),
+            account=account,
         )
 
-    def _begin_in_doubt(self, effect: StoredEffect) -> Attempt | None:
+    def _begin_in_doubt(self, effect: StoredEffect, account: str | None, *, is_elsewhere: bool) -> Attempt | None:
         """Begin an effect that was perhaps performed: read it back, or if that is not possible, resend or park it."""
         if effect.state is EffectState.SENDING:
             self._abandoned.append(effect)
         on_unknown = self._target.options.on_unknown
         if on_unknown is OnUnknown.PARK:
-            self._move(
-                effect,
-                state=EffectState.PARKED,
-                reason="outcome_unknown",
-                detail=CANNOT_READ_BACK,
-                due_at=self._clock.now(),
-            )
+            self._park(effect, "outcome_unknown", CANNOT_READ_BACK)
+            return None
+        if is_elsewhere:
+            self._park(effect, OTHER_ACCOUNT_IN_DOUBT, _IN_DOUBT_THERE.format(planned=effect.account, current=account))
             return None
         is_read_back = on_unknown is OnUnknown.READ_BACK
-        account = self._account(effect)
-        # An operator who retries it has looked into the other account.
-        if is_read_back and effect.account not in (None, account) and effect.reason != RETRIED:
-            self._move(
-                effect,
-                state=EffectState.PARKED,
-                reason="outcome_unknown",
-                detail=f"It may have been performed for {effect.account}, which cannot be seen from "
-                f"{account}, as the settings have it now. Look there: dismiss it if it was performed, else retry it.",
-                due_at=self._clock.now(),
-            )
-            return None
         quantity = effect.requested_quantity
         if is_read_back:
             quantity = self._estimate(effect) if effect.quantity is None else effect.quantity
@@ -133,9 +150,6 @@ class Beginning:
             elsewhere=newest_delivered_elsewhere(self._work, effect, account=account) if is_read_back else None,
         )
 
-    def _account(self, effect: StoredEffect) -> str | None:
-        return account_of(self._target.partner, self._target.settings, effect.event_settings)
-
     def _estimate(self, effect: StoredEffect) -> Decimal | None:
         """Return the amount of an effect that was perhaps performed by a run that the ledger knows nothing of."""
         ready = self._prepare(effect, now=self._clock.now())
@@ -152,6 +166,9 @@ class Beginning:
             now=now,
             orders=self._orders,
         )
+
+    def _park(self, effect: StoredEffect, reason: str, detail: str) -> None:
+        self._move(effect, state=EffectState.PARKED, reason=reason, detail=detail, due_at=self._clock.now())
 
     def _move(self, effect: StoredEffect, *, state: EffectState, reason: str, detail: str, due_at: datetime) -> None:
         move = Move(effect_id=effect.id, state=state, reason=reason, detail=detail, due_at=due_at)

@@ -14,7 +14,7 @@ from punchcard.destinations.preparation import NotReady, PreparesEffects, Ready
 from punchcard.errors import InvariantError
 from punchcard.events.commerce import normalize_id
 from punchcard.store.delivery.conflicts import effects_with_corrections
-from punchcard.store.delivery.effects import RETRIED, Attempt, EffectState, Move, StoredEffect
+from punchcard.store.delivery.effects import OTHER_ACCOUNT, RETRIED, Attempt, EffectState, Move, StoredEffect
 from punchcard.store.delivery.orders import RefusedOrder, effects_by_order, refusals_by_order
 
 __all__ = ["NotReady", "Ready", "prepare"]
@@ -122,16 +122,17 @@ def _awarded_elsewhere(
 ) -> NotReady | None:
     """Keep an effect from one account if its order was awarded in another one, until an operator retries it."""
     account = account_of(partner, settings, effect.event_settings)
-    if account is None or effect.reason == RETRIED:
+    # An operator who retries what was parked for its account has chosen this one.
+    if account is None or (effect.reason == RETRIED and effect.account is None):
         return None
     awards = [row for row in others if row.state is EffectState.DELIVERED and not row.is_refund]
     accounts = dict.fromkeys(row.account for row in awards if row.account not in (None, account))
     # One that was sent before is sent again where it was.
-    if not accounts or effect.account == account:
+    if not accounts or (effect.attempts > 0 and effect.account == account):
         return None
     return NotReady(
         state=EffectState.PARKED,
-        reason="other_account",
+        reason=OTHER_ACCOUNT,
         detail=f"{_shown_order(effect)} was awarded for {', '.join(map(str, accounts))}, and the settings name "
         f"{account}: nothing was booked in either. Correct it there and dismiss this, or retry this to book it here.",
     )

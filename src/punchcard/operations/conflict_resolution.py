@@ -18,7 +18,7 @@ from punchcard.delivery.attempts import effect_to_perform
 from punchcard.delivery.preparation import NotReady, Ready, prepare
 from punchcard.destinations.correcting import CorrectionStep, CorrectsEffects, EffectContent
 from punchcard.destinations.definition import Capability
-from punchcard.destinations.port import RemapsItems
+from punchcard.destinations.port import RemapsItems, account_of
 from punchcard.errors import ConfigurationError, RefusedError
 from punchcard.store.access import audit
 from punchcard.store.delivery import outbox
@@ -296,6 +296,7 @@ def _add_step(
 ) -> int | None:
     """Put one effect of a correction in the queue; None if there is surely nothing to do for it."""
     is_second = step.email.lower() == content.customer
+    event_settings = content.event_settings if is_second else first.event_settings
     new = NewEffect(
         destination=destination.slug,
         effect_key=step.effect_key,
@@ -313,9 +314,10 @@ def _add_step(
         attributes=None,
         order_id=first.order_id,
         is_refund=True,  # it depends on the other effects of its order
-        event_settings=content.event_settings if is_second else first.event_settings,
+        event_settings=event_settings,
         event_type=first.event_type,
         corrects=first.id,
+        account=account_of(destination.partner, destination.settings, event_settings),
     )
     with work.begin_nested() as savepoint:
         outbox.add(work, [new], now=now, recovery=newest_recovery(work))

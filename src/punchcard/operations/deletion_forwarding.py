@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from punchcard.destinations.definition import Capability
-from punchcard.destinations.port import ForwardsDeletions
+from punchcard.destinations.port import ForwardsDeletions, account_of
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import EffectState, NewEffect
@@ -35,7 +35,7 @@ def forward_deletion(
             continue
         source = regulation.source or _WORKSPACE
         new = [
-            _effect(partner, regulation, slug, user_id, number, source=source)
+            _effect(destination, partner, regulation, user_id, number, source=source)
             for number, user_id in enumerate(sorted(ids.user_ids))
         ]
         existing = outbox.effects_by_key(work, slug, [effect.effect_key for effect in new])
@@ -102,12 +102,18 @@ def _step(work: Connection, destination: RoutedDestination, effect_ids: tuple[in
 
 
 def _effect(
-    partner: ForwardsDeletions, regulation: Regulation, slug: str, user_id: str, number: int, *, source: str
+    destination: RoutedDestination,
+    partner: ForwardsDeletions,
+    regulation: Regulation,
+    user_id: str,
+    number: int,
+    *,
+    source: str,
 ) -> NewEffect:
     message_id = f"regulation-{regulation.id}-{number}"
     intent = partner.plan_deletion(user_id, source=source, message_id=message_id, requested_at=regulation.created_at)
     return NewEffect(
-        destination=slug,
+        destination=destination.slug,
         effect_key=intent.effect_key,
         kind=intent.kind,
         source=source,
@@ -126,4 +132,5 @@ def _effect(
         ordering_key=intent.ordering_key,
         payload=intent.payload,
         summary=intent.summary,
+        account=None if destination.settings is None else account_of(partner, destination.settings, None),
     )

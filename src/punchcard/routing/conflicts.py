@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from punchcard.destinations.definition import Capability
-from punchcard.destinations.port import Intent, KeyScope, OnRepeat, ScopedKey
+from punchcard.destinations.port import Intent, KeyScope, OnRepeat, ScopedKey, account_of
 from punchcard.errors import InvariantError
 from punchcard.events.commerce import amount_text, normalize_id
 from punchcard.events.model import Event
@@ -347,8 +347,9 @@ def _new_effect(planned_effect: PlannedEffect) -> NewEffect:
     intent = planned_effect.planned.intent
     if len(intent.effect_key) > 100 or not intent.effect_key.isascii() or "\x00" in intent.effect_key:
         raise InvariantError(f"effect key {intent.effect_key!r} is longer than 100 ASCII characters")
+    destination = planned_effect.planned.destination
     return NewEffect(
-        destination=planned_effect.planned.destination.slug,
+        destination=destination.slug,
         effect_key=intent.effect_key,
         kind=intent.kind,
         source=planned_effect.source,
@@ -371,4 +372,5 @@ def _new_effect(planned_effect: PlannedEffect) -> NewEffect:
         payload=intent.payload,
         summary=intent.summary,
         replay=planned_effect.replay,
+        account=account_of(destination.partner, destination.settings, intent.event_settings),
     )

@@ -102,13 +102,6 @@ PERSON: Final = (
         action=Action.RETRY,
     ),
     _reason(
-        "other_account",
-        "the order of the refund or correction was awarded in an account that the settings do not name any more; the "
-        "detail has both accounts. Nothing was booked",
-        "correct it in the other account and dismiss it, or retry it to book it in the present one",
-        action=Action.RETRY,
-    ),
-    _reason(
         "refund_tracked_twice",
         "another source tracked a refund of the same order, customer and amount within a day, and not both have a "
         "`refund_id`: it is the same refund",

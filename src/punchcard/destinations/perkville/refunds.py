@@ -23,7 +23,7 @@ from punchcard.events.commerce import amount_text
 
 # As the ledger names them; a test holds both to the same words.
 OPEN_STATES: Final = frozenset({"pending", "sending", "retrying", "unknown"})
-UNCERTAIN_REASONS: Final = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
+UNCERTAIN_REASONS: Final = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt", "other_account_in_doubt")
 _DELETED: Final = "deleted:"  # begins what the ledger has in place of a customer; the same test holds both to it
 # A waiting refund is woken when its order is settled; it looks by itself as well, in case that was missed.
 _LOOK_AGAIN_SECONDS: Final = 300.0

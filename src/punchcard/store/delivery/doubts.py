@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, false, func, or_, select
 
+from punchcard.store.delivery.accounts import account_once_retried
 from punchcard.store.delivery.corrections import correct_effect
 from punchcard.store.delivery.effects import (
     RETRIED,
@@ -84,6 +85,7 @@ def record_absent(work: Connection, effect: StoredEffect, *, detail: str, now: d
         detail=storable(detail),
         tries=0,
         partner_id=None,  # an inconclusive response may have named another one's
+        account=account_once_retried(),
         due_at=now,
         finished_at=None,
     )

@@ -41,8 +41,12 @@ class EffectState(StoredEnum):
 
 _OPEN = frozenset({EffectState.PENDING, EffectState.SENDING, EffectState.RETRYING, EffectState.UNKNOWN})
 
+# Why an effect for one account of a partner is not sent to another one, which the settings name now: it was surely not
+# performed; or perhaps it was.
+OTHER_ACCOUNT = "other_account"
+OTHER_ACCOUNT_IN_DOUBT = "other_account_in_doubt"
 # Reasons of a parked effect that was perhaps performed.
-UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt")
+UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt", OTHER_ACCOUNT_IN_DOUBT)
 # Why an effect that has not been sent yet lets the customer's other effects go first.
 WAITING_FOR_ORDER = "waiting_for_order"
 # Of an attempt that its worker did not finish.
@@ -102,6 +106,7 @@ class NewEffect:
     summary: str | None = None
     replay: str | None = None
     corrects: int | None = None
+    account: str | None = None
 
 
 OrderingGroup = tuple[str, str]
@@ -115,7 +120,7 @@ class StoredEffect:
     Attributes:
         corrects: Id of the effect that this one corrects, None for any other.
         corrected_content: The content that counts instead of its own, as `StoredConflict.content`; None for its own.
-        account: The account at the destination that it was last sent to; None if that is not known.
+        account: The account at the destination that it is planned for, or was last sent to; None if that is not known.
         unreadable: Which columns hold what this version cannot read, so that nothing may be sent by them; their values
             are None, or the raw text for a state. None for a sound row.
     """

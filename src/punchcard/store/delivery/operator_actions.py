@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, false, func, not_, or_, select, update
 
+from punchcard.store.delivery.accounts import account_once_retried
 from punchcard.store.delivery.counts import count_ends, ended_of
 from punchcard.store.delivery.effects import (
     CORRECTED_REASONS,
@@ -28,7 +29,8 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
     """Put parked or rejected effects back in the queue with all their tries; returns how many.
 
     One with an unknown outcome is read back before anything is sent again, and so is one that ended before the
-    store was restored from an older copy: it may have been retried and delivered since.
+    store was restored from an older copy: it may have been retried and delivered since. One that was parked because the
+    settings name another account is for the account that they name when it is sent.
     """
     reopened = 0
     recovery = newest_recovery(work)
@@ -48,7 +50,15 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
                     effects.c.state.in_(_REOPENED),
                     doubt if uncertain else not_(doubt),
                 )
-                .values(state=state, is_open=True, reason=RETRIED, tries=0, due_at=now, finished_at=None)
+                .values(
+                    state=state,
+                    is_open=True,
+                    reason=RETRIED,
+                    tries=0,
+                    due_at=now,
+                    finished_at=None,
+                    account=account_once_retried(),
+                )
             ).rowcount
     return reopened
 

@@ -33,7 +33,7 @@ _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old bu
 
 
 # A new effect has no value of these.
-_LATER = {"id", "lease_until", "partner_id", "finished_at", "corrected_content", "account"}
+_LATER = {"id", "lease_until", "partner_id", "finished_at", "corrected_content"}
 _ADD = BulkStatement(insert(effects), [column.name for column in effects.c if column.name not in _LATER])
 _BY_KEY = PreparedStatement(
     select(effects).where(
@@ -185,6 +185,7 @@ def _insert(work: Connection, new: Sequence[NewEffect], now: datetime, recovery:
                 "summary": storable_or_none(effect.summary),
                 "replay": effect.replay,
                 "corrects": effect.corrects,
+                "account": storable_or_none(effect.account),
                 "state": EffectState.PENDING,
                 "is_open": True,
                 "reason": None,

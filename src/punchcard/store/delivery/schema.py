@@ -79,7 +79,8 @@ effects = Table(  # the outbox while open, the ledger for ever
     Column("corrects", BigInteger),  # id of the effect that it corrects, null for none
     # JSON of the content that counts instead of the effect's own, as in `effect_conflicts`; null for its own
     Column("corrected_content", Text),
-    # Account at the destination that it was last sent to; null if never, or for a row that is older than this column
+    # Account at the destination that it is planned for, and last sent to once it is sent: it is sent to no other. Null
+    # for none, if an operator has chosen the one that the settings name, or for a row that is older than this column
     Column("account", Text),
     UniqueConstraint("destination", "effect_key"),
 )
