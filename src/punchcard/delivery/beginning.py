@@ -70,7 +70,8 @@ class Beginning:
         if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):
             attempt = self._begin_in_doubt(effect, account, is_elsewhere=is_elsewhere)
         elif is_elsewhere and not self._may_follow_settings:
-            self._park(effect, OTHER_ACCOUNT, _SENT_NOWHERE.format(planned=effect.account, current=account))
+            detail = _SENT_NOWHERE.format(planned=effect.account, current=account)
+            self._park(effect, reason=OTHER_ACCOUNT, detail=detail)
             attempt = None
         else:
             attempt = self._begin_send(effect, account)
@@ -127,10 +128,11 @@ class Beginning:
             self._abandoned.append(effect)
         on_unknown = self._target.options.on_unknown
         if on_unknown is OnUnknown.PARK:
-            self._park(effect, "outcome_unknown", CANNOT_READ_BACK)
+            self._park(effect, reason="outcome_unknown", detail=CANNOT_READ_BACK)
             return None
         if is_elsewhere:
-            self._park(effect, OTHER_ACCOUNT_IN_DOUBT, _IN_DOUBT_THERE.format(planned=effect.account, current=account))
+            detail = _IN_DOUBT_THERE.format(planned=effect.account, current=account)
+            self._park(effect, reason=OTHER_ACCOUNT_IN_DOUBT, detail=detail)
             return None
         is_read_back = on_unknown is OnUnknown.READ_BACK
         quantity = effect.requested_quantity
@@ -167,7 +169,7 @@ class Beginning:
             orders=self._orders,
         )
 
-    def _park(self, effect: StoredEffect, reason: str, detail: str) -> None:
+    def _park(self, effect: StoredEffect, *, reason: str, detail: str) -> None:
         self._move(effect, state=EffectState.PARKED, reason=reason, detail=detail, due_at=self._clock.now())
 
     def _move(self, effect: StoredEffect, *, state: EffectState, reason: str, detail: str, due_at: datetime) -> None:

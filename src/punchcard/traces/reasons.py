@@ -296,13 +296,6 @@ UNKNOWN: Final = (
         "an operator put it back in the queue after a [reconciliation](../how-to/reconcile.md)",
         "nothing: it is read back, and sent only if it is absent",
     ),
-    _reason(
-        "other_account_in_doubt",
-        "the response was lost, and the settings have named another account since; the detail names both accounts",
-        "look into the account where it may have been performed: dismiss it if it is there, or retry it to send it to "
-        "the present one",
-        action=Action.RETRY,
-    ),
     _reason("worker_stopped", "the worker stopped while the request was in flight", "nothing: it is read back"),
     _reason(
         "duplicate_key",
@@ -312,13 +305,6 @@ UNKNOWN: Final = (
     ),
 )
 PERSON: Final = (
-    _reason(
-        "other_account",
-        "the settings name another account than the one that it is for, or that its order was awarded in; the detail "
-        "names both accounts. It was performed in neither",
-        "retry it to send it to the present account; or restore the settings, then retry it; else dismiss it",
-        action=Action.RETRY,
-    ),
     _reason(
         "subject_deleted",
         "the customer was [deleted](../how-to/delete-a-person.md) before it was sent, or while it needed attention",

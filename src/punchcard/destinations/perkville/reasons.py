@@ -102,6 +102,20 @@ PERSON: Final = (
         action=Action.RETRY,
     ),
     _reason(
+        "other_account",
+        "the settings name another account than the one that it is for, or that its order was awarded in; the detail "
+        "names both accounts. It was performed in neither",
+        "retry it to send it to the present account; or restore the settings, then retry it; else dismiss it",
+        action=Action.RETRY,
+    ),
+    _reason(
+        "other_account_in_doubt",
+        "the response was lost, and the settings have named another account since; the detail names both accounts",
+        "look into the account where it may have been performed: dismiss it if it is there, or retry it to send it to "
+        "the present one",
+        action=Action.RETRY,
+    ),
+    _reason(
         "refund_tracked_twice",
         "another source tracked a refund of the same order, customer and amount within a day, and not both have a "
         "`refund_id`: it is the same refund",

@@ -30,8 +30,6 @@ from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.store.values import decimal_text, storable, storable_or_none
 
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
-
-
 # A new effect has no value of these.
 _LATER = {"id", "lease_until", "partner_id", "finished_at", "corrected_content"}
 _ADD = BulkStatement(insert(effects), [column.name for column in effects.c if column.name not in _LATER])
