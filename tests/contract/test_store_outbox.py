@@ -387,20 +387,20 @@ def test_the_next_due_moment_is_that_of_the_open_effects(store: Store, clock: Ma
         assert outbox.next_due(connection, DESTINATION) is None
 
 
-def test_nul_characters_from_anywhere_are_kept_as_the_replacement_character(store: Store, clock: ManualClock) -> None:
+def test_nul_characters_from_anywhere_are_kept_as_their_symbol(store: Store, clock: ManualClock) -> None:
     with store.unit_of_work() as work:
         outbox.add(work, [new_effect("a", message_id="m\x00", order_id="o\x00")], now=clock.now())
-        assert outbox.request_effects_by_message(work, DESTINATION, ["m\x00", ""])().keys() == {("website", "m\ufffd")}
+        assert outbox.request_effects_by_message(work, DESTINATION, ["m\x00", ""])().keys() == {("website", "m\u2400")}
         add_conflict(work, stored_effect(work, "a").id, new_effect("a", message_id="x\x00", quantity="2"))
     (effect,) = claim(store, clock)
     record_results(
         store, attempt_result(effect, clock=clock, detail="<html>\x00", partner_id="p\x00", reason="rejected")
     )
     done = read(store, "a")
-    assert (done.message_id, done.order_id) == ("m\ufffd", "o\ufffd")
-    assert (done.detail, done.partner_id) == ("<html>\ufffd", "p\ufffd")
+    assert (done.message_id, done.order_id) == ("m\u2400", "o\u2400")
+    assert (done.detail, done.partner_id) == ("<html>\u2400", "p\u2400")
     with store.reading() as connection:
-        assert [conflict.message_id for conflict in conflicts_of(connection, [done.id])[done.id]] == ["x\ufffd"]
+        assert [conflict.message_id for conflict in conflicts_of(connection, [done.id])[done.id]] == ["x\u2400"]
 
 
 def test_threads_that_claim_at_once_never_get_the_same_effect_nor_two_of_a_customer(

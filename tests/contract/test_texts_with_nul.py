@@ -21,7 +21,7 @@ source = "website"
 apiKey = "a-secret"
 businessId = "41"
 locationId = "7"
-eventToPerkMap = { "Checked In" = "123457" }
+eventToPerkMap = { "Checked In" = "123457", "Order Completed" = "123456" }
 """
 PERKVILLE = "/api/destinations/perkville"
 
@@ -73,6 +73,22 @@ def test_no_call_fails_on_it(world: PublicApiServer) -> None:
 def test_what_is_named_with_it_is_found(world: PublicApiServer) -> None:
     earned = world.request("POST", "/api/events/earned", json.dumps({"messageIds": [NUL]}).encode())
     assert earned.json()["data"]["earned"] == [NUL]
+
+
+@pytest.mark.parametrize("member", ["messageId", "order_id"])
+def test_ids_that_differ_in_such_characters_only_stay_different(world: PublicApiServer, member: str) -> None:
+    refused = [r"x\u0000"] if member == "order_id" else []  # with its reason
+    texts = [r"x\u0000", r"x\ufffd", r"x\ud800", r"x\udfff", r"x\uDBFF", "x?", "x"]
+    members = {
+        "messageId": '"messageId": "TEXT", "properties": {"revenue": 1, "email": "eve@example.com"}}',
+        "order_id": '"messageId": "m_N", "properties": {"order_id": "TEXT", "revenue": 1, "email": "eve@example.com"}}',
+    }[member]
+    bodies = [members.replace("TEXT", text).replace("_N", str(number)) for number, text in enumerate(texts)]
+    event = '{"type": "track", "userId": "eve", "event": "Order Completed", '
+    world.send(*(f"{event}{body}".encode() for body in bodies))
+    world.route()
+    response = world.request("GET", f"{PERKVILLE}/transactions?email=eve@example.com&count=100")
+    assert len(response.json()["data"]["transactions"]) == len(texts) - len(refused)
 
 
 def test_a_person_named_with_it_is_deleted(world: PublicApiServer) -> None:

@@ -124,7 +124,7 @@ class CustomTraits:
 
 def stored_message_id(message_id: str) -> str:
     """Return a message id in the form in which it is stored, cut and without NUL characters."""
-    return message_id.replace("\x00", "\ufffd")[:_MESSAGE_ID_CHARACTERS_MAX]
+    return message_id.replace("\x00", "\u2400")[:_MESSAGE_ID_CHARACTERS_MAX]
 
 
 def _repeated(trait: StoredTrait, repeats: RepeatedTraits | None) -> StoredTrait:

@@ -29,6 +29,7 @@ _CONTROL: Final = re.compile(rb"[\x00-\x1f]")
 _DIRTY: Final = re.compile(rb"[\x00-\x1f]|\\u[dD][89a-fA-F]")
 _POSITION_OF_ERROR: Final = re.compile(r"\(byte (\d+)\)")
 _MAYBE_NOT_FINITE: Final = b"NnIi"
+_ENDS_OF_IDS: Final = (b"id", b"ids")
 _PATH_CHARACTERS_MAX: Final = 100
 _NOTED_EVENTS_MAX: Final = 5_000
 _REPAIRS_MAX: Final = 20_000  # eight for each event of a full batch; more would be a denial-of-service attack
@@ -189,11 +190,13 @@ class _Repairs:
 
 
 def _clean_string(word: bytes, start: int, places: Sequence[bytes | int], repairs: _Repairs) -> None:
-    unescaped = ESCAPES.sub(_repair_escape, word)
+    is_id = bool(places) and isinstance(places[-1], bytes) and places[-1].lower().endswith(_ENDS_OF_IDS)
+    unescaped = ESCAPES.sub(_repair_escape_of_id if is_id else _repair_escape, word)
     cleaned = _CONTROL.sub(_escape, unescaped)
     notes = []
     if unescaped != word:
-        notes.append(Note(JSON_REPAIRED, "had half of a surrogate pair, which is read as �"))
+        shown = "� and its number, so that ids stay different" if is_id else "�"
+        notes.append(Note(JSON_REPAIRED, f"had half of a surrogate pair, which is read as {shown}"))
     if cleaned != unescaped:
         notes.append(Note(JSON_REPAIRED, "had a control character that JSON requires to be escaped"))
     for number, note in enumerate(notes):
@@ -221,6 +224,11 @@ def _path(places: Sequence[bytes | int]) -> str:
 
 def _repair_escape(escape: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if escape[2] else escape[0]
+
+
+def _repair_escape_of_id(escape: re.Match[bytes]) -> bytes:
+    """Two ids that differ in nothing else must not become one: the second event would be called a duplicate."""
+    return rb"\ufffd" + escape[2][1:].lower() if escape[2] else escape[0]
 
 
 def _escape(control: re.Match[bytes]) -> bytes:

@@ -126,7 +126,8 @@ def _without_mark(text: bytes) -> bytes:
         if encoding == "utf-8":
             return rest
         try:
-            return rest.decode(encoding, "surrogatepass").encode("utf-8", "replace")
+            # Half of a surrogate pair becomes its escape in JSON, as which it is repaired like any other.
+            return rest.decode(encoding, "surrogatepass").encode("utf-8", "backslashreplace")
         except UnicodeDecodeError as error:
             raise UnreadableBodyError(
                 f"The body has the byte order mark of {encoding}, but a different encoding."

@@ -68,7 +68,7 @@ class IdReader:
             if not isinstance(value, int) or isinstance(value, bool):
                 return
             value = str(value)
-        text = value.strip().replace("\x00", "\ufffd")
+        text = value.strip().replace("\x00", "\u2400")
         if text and len(text) <= VALUE_CHARACTERS_MAX and text not in self._blocked:
             ids[ExternalId(type_, text)] = None
 

@@ -10,7 +10,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
 _NUL: Final = "\x00"
-_REPLACEMENT: Final = "\ufffd"
+# The symbol for U+0000, not the usual U+FFFD: an id with that is another id, which must not be called a repetition.
+_REPLACEMENT: Final = "\u2400"
 
 
 def decimal_text(value: Decimal | None) -> str | None:
@@ -35,7 +36,7 @@ def storable_or_none(text: str | None) -> str | None:
 
 
 def with_storable_texts(types: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the types of PostgreSQL's dialect with texts in which U+0000 becomes U+FFFD, as `storable` makes it.
+    """Return the types of PostgreSQL's dialect with texts in which U+0000 becomes U+2400, as `storable` makes it.
 
     The server refuses a statement with U+0000, also one that only looks for such a text: what a request names is then
     found as it was stored, or not found.

@@ -54,6 +54,11 @@ def test_the_text_comes_out(received: bytes, encodings: list[str], is_gzip: bool
         assert decompress(NewRecord(0, "k", "track", "gzip", received, "")) == UTF8
 
 
+def test_half_of_a_surrogate_pair_in_utf_16_is_its_escape() -> None:
+    text = '{"messageId": "a\ud800"}'.encode("utf-16-le", "surrogatepass")
+    assert read_content(b"\xff\xfe" + text, [], bytes_max=1_000).text == rb'{"messageId": "a\ud800"}'
+
+
 UNREADABLE = [
     pytest.param(PACKED[:-4], ["gzip"], "incomplete", id="cut off in its sum"),
     pytest.param(PACKED[:-20], ["gzip"], "incomplete", id="cut off in its data"),
