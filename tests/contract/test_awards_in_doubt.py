@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,13 @@ def store(store_url: str) -> Iterator[Store]:
     store.close()
 
 
-def attempts(store: Store, *results: tuple[Attempt, Performed | DeliveryError]) -> list[Attempt]:
+def attempts(store: Store, *results: tuple[Attempt, Performed | DeliveryError], **options: Any) -> list[Attempt]:
     """Record results; return the attempts that follow."""
     target = DeliveryTarget(
         slug=DESTINATION,
         partner=ScriptedPartner(clock=CLOCK),
         settings=ScriptedSettings(),
-        options=AT_ONCE,
+        options=replace(AT_ONCE, **options),
         fingerprint="settings",
     )
     completed = [
@@ -88,6 +89,28 @@ def performed(store: Store, effect_id: int, partner_id: str = "7") -> None:
 def absent(store: Store, effect_id: int) -> None:
     with store.unit_of_work() as work:
         confirm_absent(work, effect_id, actor="ann", now=CLOCK.now())
+
+
+def test_an_award_in_doubt_holds_up_no_other_once_a_read_back_has_decided_nothing(store: Store) -> None:
+    add(store, order_id="o1")
+    (sent,) = attempts(store)
+    add(store, OTHER, order_id="o2")
+    add(store, REFUND, order_id="o1", is_refund=True, quantity="-1")
+    (read_back,) = attempts(store, (sent, OutcomeUnknownError("lost")), tries_max=9)
+    assert read_back.action is Action.READ_BACK  # which may show at once what has become of it
+    (other,) = attempts(store, (read_back, UNCLEAR), tries_max=9, retry_base_seconds=600)
+    assert other.effect.effect_key == OTHER
+    assert attempts(store, (other, Performed(status=201, partner_id="p2")), tries_max=9) == []
+    assert (effect(store).state, effect(store, OTHER).state) == (EffectState.UNKNOWN, EffectState.DELIVERED)
+    assert effect(store, REFUND).reason == "waiting_for_order"
+
+
+def test_a_user_property_in_doubt_is_followed_by_no_newer_one(store: Store) -> None:
+    add(store, quantity=None, attributes={"vip": False})
+    (sent,) = attempts(store)
+    add(store, OTHER, quantity=None, attributes={"vip": True})
+    (read_back,) = attempts(store, (sent, OutcomeUnknownError("lost")), tries_max=9)
+    assert attempts(store, (read_back, UNCLEAR), tries_max=9, retry_base_seconds=600) == []
 
 
 def totals(store: Store) -> dict[str, int]:

@@ -1,15 +1,44 @@
 """What may be claimed of a destination's outbox now, when the next effect is due, and what reading back goes by."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, func, not_, or_, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    and_,
+    bindparam,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 
 from punchcard.store.bulk import PreparedStatement
 from punchcard.store.delivery.effects import EffectState, StoredEffect, effect_of
 from punchcard.store.delivery.orders import waits_for_order
 from punchcard.store.delivery.schema import effects
+
+# An award in doubt holds up the customer's others if it is read back within this time: what is read may decide nothing
+# for hours.
+_HOLDS_UP: Final = timedelta(seconds=20)
+
+
+def _lets_others_pass(table: FromClause) -> ColumnElement[bool]:
+    """That a row leaves its ordering key to others: it waits for its order, or long for its next read-back.
+
+    Awards of a customer do not depend on each other, and a refund of one in doubt waits for it by itself. Attributes
+    keep their order: an older value that is sent again must not replace a newer one.
+    """
+    is_in_doubt = and_(
+        table.c.state == EffectState.UNKNOWN, table.c.due_at > bindparam("b_soon"), table.c.item.is_not(None)
+    )
+    return or_(waits_for_order(table), is_in_doubt)
+
 
 _same_key = effects.alias("same_key")
 _flying = effects.alias("flying")
@@ -31,7 +60,7 @@ _DUE = (
                 _same_key.c.ordering_key == effects.c.ordering_key,
                 _same_key.c.kind == effects.c.kind,
                 _same_key.c.is_open == true(),
-                not_(waits_for_order(_same_key)),
+                not_(_lets_others_pass(_same_key)),
             )
             .scalar_subquery(),
         ),
@@ -89,7 +118,7 @@ def claimable(work: Connection, destination: str, *, now: datetime, limit: int) 
     Live effects come before those of replays, which wait for as long as there are enough.
 
     An effect that waits for its order holds up no other, and may be due beside the first of its ordering key: the
-    caller starts one of an ordering key at most.
+    caller starts one of an ordering key at most. Nor does an award in doubt that is not read back soon.
 
     Effects of two kinds are ordered apart: an attribute may wait for a customer whom the destination does not know yet,
     and whom the first effect of another kind makes known. Nothing of an ordering key is claimed while an effect of it
@@ -119,7 +148,7 @@ def _live_first(
     Args:
         live_statement: The same without those of replays.
     """
-    values = {"b_destination": destination, "b_now": now, "b_limit": limit}
+    values = {"b_destination": destination, "b_now": now, "b_soon": now + _HOLDS_UP, "b_limit": limit}
     rows = statement.rows(work, values)
     replayed = [row for row in rows if row.replay is not None]
     live = [row for row in rows if row.replay is None]
