@@ -282,3 +282,53 @@ def test_a_change_is_dealt_with_again_if_the_unit_of_work_failed(small_world: Wo
     assert not world.watch.read().was_set
     world.clock.advance(10**6)
     assert not world.watch.read().was_set
+
+
+def put_off_for_hours(world: World, key: str, *, state: EffectState = EffectState.RETRYING) -> None:
+    world.add(key)
+    world.put_off(key, state=state, seconds=4 * HOUR)
+    world.clock.advance(seconds=60)
+
+
+def wait_of(world: World, key: str) -> float:
+    return (world.effect(key).due_at - world.clock.now()).total_seconds()
+
+
+@pytest.mark.parametrize("state", [EffectState.RETRYING, EffectState.UNKNOWN])
+def test_a_long_wait_that_the_partner_asked_for_ends_soon_after_it_takes_another_award(
+    world: World, state: EffectState
+) -> None:
+    world.claimed()
+    put_off_for_hours(world, "slow", state=state)
+    world.claimed()
+    assert wait_of(world, "slow") > 3 * HOUR
+    world.add("other")
+    world.put_off("other", state=EffectState.DELIVERED, seconds=0)
+    world.clock.advance(seconds=60)
+    world.claimed()
+    assert wait_of(world, "slow") == 600
+    assert "slow" not in world.claimed()
+    world.clock.advance(seconds=601)
+    assert "slow" in world.claimed()
+
+
+def test_an_earlier_success_does_not_shorten_what_the_partner_asked_for(world: World) -> None:
+    world.add("other")
+    world.put_off("other", state=EffectState.DELIVERED, seconds=0)
+    world.clock.advance(seconds=1)
+    put_off_for_hours(world, "slow")
+    world.claimed()
+    assert wait_of(world, "slow") > 3 * HOUR
+
+
+def test_a_wait_of_the_schedule_is_kept_whatever_the_partner_takes(world: World) -> None:
+    world.add("slow")
+    for tries in range(1, 9):
+        world.put_off("slow", state=EffectState.RETRYING, seconds=1)
+        assert world.effect("slow").tries == tries
+    world.put_off("slow", state=EffectState.RETRYING, seconds=5_000)
+    world.add("other")
+    world.clock.advance(seconds=1)
+    world.put_off("other", state=EffectState.DELIVERED, seconds=0)
+    world.claimed()
+    assert wait_of(world, "slow") == 4_999

@@ -2,7 +2,8 @@
 
 Within a process nothing waits by the wall clock: requests, rates, checks and what is in flight are measured by a clock
 that never goes back. What must survive a restart, the due time of an effect, is an instant of the wall clock; when that
-is set, due times are corrected in the very unit of work that claims, before anything is claimed.
+is set, due times are corrected in the very unit of work that claims, before anything is claimed. From time to time,
+waits end there that a partner asked for and that others of the destination have shown to be needless.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from punchcard.clock import EPOCH, Clock
-from punchcard.delivery.retry import longest_wait_seconds
+from punchcard.delivery.retry import LONGEST_WAIT_TRIES, longest_wait_seconds, wait_after_others_seconds
 from punchcard.destinations.port import DeliveryOptions
-from punchcard.store.delivery.waits import correct_waits, end_far_waits
+from punchcard.store.delivery.waits import correct_waits, end_far_waits, end_requested_waits
 
 # Two clocks are not read at one instant, and a network's time moves the clock by less. A lost request that may land
 # within `unknownWaitSeconds` has a margin of seconds.
@@ -54,7 +55,20 @@ class ClockWatch:
         return ClockReading(now=now, elapsed=elapsed, was_set=was_set, is_due=is_due)
 
     def correct(self, work: Connection, destination: str, reading: ClockReading, options: DeliveryOptions) -> int:
-        """Correct the waits if the clock was set; returns how many. May be repeated if the unit of work fails."""
+        """End needless waits, and correct them if the clock was set; returns how many were corrected.
+
+        May be repeated if the unit of work fails.
+        """
+        if reading.is_due:
+            end_requested_waits(
+                work,
+                destination,
+                now=reading.now,
+                longest_by_tries=[
+                    timedelta(seconds=wait_after_others_seconds(tries, options=options))
+                    for tries in range(LONGEST_WAIT_TRIES + 1)
+                ],
+            )
         correct = correct_waits if reading.was_set else end_far_waits if reading.is_due else None
         if correct is None:
             return 0

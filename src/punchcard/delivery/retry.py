@@ -1,5 +1,7 @@
 """When to try again: exponential waits with jitter, ten tries over about four hours by default."""
 
+from typing import Final
+
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.errors import RetryableError
 
@@ -12,8 +14,10 @@ _RETRY_AFTER_MAX_SECONDS = 4 * 3_600.0
 # otherwise use up all tries of an award within seconds.
 _SHORTER_WAITS_MAX = 3
 # One response must not stop a destination for hours, unseen: after five minutes another award asks again. The award
-# that was slowed down waits for all of the time, which its trace shows.
+# that was slowed down waits for all of the time, which its trace shows, unless the partner has taken another since.
 _SLOW_DOWN_MAX_SECONDS = 300.0
+# How soon an award is tried again that the partner has put off for longer, once it has taken another one.
+_AFTER_OTHERS_SECONDS = 600.0
 # Where the partner names no time.
 _SLOW_DOWN_SECONDS = 1.0
 
@@ -38,6 +42,19 @@ def wait_seconds(tries: int, *, base_seconds: float, jitter: float, retry_after_
     # All that were given the same moment would come back at the same moment.
     requested_seconds = bounded(retry_after_seconds) * (1 + _SPREAD / 2 * jitter)
     return requested_seconds if tries <= _SHORTER_WAITS_MAX else max(requested_seconds, planned)
+
+
+LONGEST_WAIT_TRIES: Final = 9
+"""From so many tries on, the wait does not grow any more."""
+
+
+def wait_after_others_seconds(tries: int, *, options: DeliveryOptions) -> float:
+    """What an effect waits at most once the partner has performed another one.
+
+    Undercuts neither the schedule of its tries nor the time in which a lost request may still be performed.
+    """
+    planned = wait_seconds(max(tries, 1), base_seconds=options.retry_base_seconds, jitter=1.0)
+    return max(_AFTER_OTHERS_SECONDS, planned, options.unknown_wait_seconds + options.request_timeout_seconds)
 
 
 def longest_wait_seconds(options: DeliveryOptions) -> float:

@@ -8,9 +8,9 @@ an unknown outcome would be read back before its request can have landed.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, true, update
 
-from punchcard.store.delivery.effects import EffectState, StoredEffect, effect_of
+from punchcard.store.delivery.effects import WAITING_FOR_ORDER, EffectState, StoredEffect, effect_of
 from punchcard.store.delivery.schema import delivery_attempts, effects
 
 UNKNOWN_WAIT = timedelta(minutes=1)
@@ -18,7 +18,7 @@ UNKNOWN_WAIT = timedelta(minutes=1)
 
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 # Put off before anything was sent, so no attempt says when that was. Looking again costs nothing.
-_PUT_OFF = or_(effects.c.attempts == 0, effects.c.reason == "waiting_for_order")
+_PUT_OFF = or_(effects.c.attempts == 0, effects.c.reason == WAITING_FOR_ORDER)
 
 
 def correct_waits(
@@ -59,6 +59,41 @@ def end_far_waits(
     return _set_due(work, and_(is_far, unknown), unknown_due_at) + _set_due(
         work, and_(is_far, effects.c.state.in_([EffectState.RETRYING, EffectState.PENDING])), now
     )
+
+
+def end_requested_waits(
+    work: Connection, destination: str, *, now: datetime, longest_by_tries: Sequence[timedelta]
+) -> int:
+    """Shorten waits that the destination asked for before it performed another effect; returns how many.
+
+    Args:
+        longest_by_tries: What is left of a wait with 0, 1 … tries; the last one is that of all further tries.
+    """
+    columns = effects.c
+    newest = select(columns.finished_at).where(
+        columns.state == EffectState.DELIVERED, columns.destination == destination
+    )
+    performed_at = work.scalar(newest.order_by(columns.id.desc()).limit(1))
+    if performed_at is None:
+        return 0
+    was_put_off_before = exists().where(
+        delivery_attempts.c.effect_id == columns.id,
+        delivery_attempts.c.number == columns.attempts,
+        delivery_attempts.c.finished_at < performed_at,
+    )
+    shortened = 0
+    for tries, longest in enumerate(longest_by_tries):
+        is_last = tries + 1 == len(longest_by_tries)
+        condition = and_(
+            _waiting(destination),
+            columns.due_at > now + longest,
+            columns.tries >= tries if is_last else columns.tries == tries,
+            columns.state.in_([EffectState.RETRYING, EffectState.UNKNOWN]),
+            func.coalesce(columns.reason, "") != WAITING_FOR_ORDER,
+            was_put_off_before,
+        )
+        shortened += _set_due(work, condition, now + longest)
+    return shortened
 
 
 def overlong_waits(
