@@ -14,10 +14,11 @@ from punchcard.lake.erasure import LakeEraser
 from punchcard.lake.person_query import PersonQuery
 from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.lake.subject_events import SubjectEvent, subject_event
+from punchcard.operations.ledger_subjects import find_subject_effects
 from punchcard.operations.subject_identity import resolve_subjects
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.store.access.erasure import audit_events_about
-from punchcard.store.delivery.erasure import effects_about, find_effects
+from punchcard.store.delivery.erasure import effects_about
 from punchcard.store.engage.erasure import profile_data
 from punchcard.store.engine import Store
 from punchcard.store.ingest.erasure import requests_about
@@ -77,7 +78,7 @@ class PersonReader:
         if not subject:
             raise ConfigurationError("Enter an id.")
         with self._store.reading() as work:
-            ids = resolve_subjects(work, subject_type, [subject], candidates=self._candidates)
+            ids = resolve_subjects(work, self._vault, subject_type, [subject], candidates=self._candidates)
             hashes = self._vault.open(work)
             digest = None if hashes is None else hashes.digest(subject_type, subject)
             is_suppressed = digest is not None and bool(active_of(work, [digest], source=""))
@@ -97,7 +98,7 @@ class PersonReader:
                 },
                 "profiles": _plain(profile_data(work, sorted(ids.profiles))),
                 "events": _Events(events),
-                "ledger": _plain(effects_about(work, find_effects(work, ids.emails, messages))),
+                "ledger": _plain(effects_about(work, find_subject_effects(work, self._vault, ids, messages))),
                 "rejectedRequests": _plain(requests_about(work, ids)),
                 "reports": _plain(reports_about(work, ids)),
                 "auditLog": _plain(audit_events_about(work, ids)),

@@ -263,8 +263,7 @@ def _restored(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert
             "the partner before it is sent."
         )
     sentences.append(
-        "Persons who were deleted or suppressed after the copy was made are back: create these regulations again, "
-        "deletions by user id also by email."
+        "Persons who were deleted or suppressed after the copy was made are back: create these regulations again."
     )
     if recovery.reason not in set(RecoveryReason):
         sentences.append(f"The reason is stored as {recovery.reason}, which this version of Punchcard does not know.")

@@ -30,6 +30,7 @@ from punchcard.store.delivery.conflicts import (
     set_corrected_content,
 )
 from punchcard.store.delivery.counts import MINUTE_MICROS, CountKey, add_counts
+from punchcard.store.delivery.effect_subjects import copy_effect_subjects
 from punchcard.store.delivery.effects import NOTHING_TO_CORRECT, ConflictResolution, NewEffect, StoredEffect
 from punchcard.store.delivery.operator_actions import reopen, supersede
 from punchcard.store.delivery.orders import effects_by_order
@@ -328,6 +329,8 @@ def _add_step(
         if is_futile and not _has_refund(work, first):
             savepoint.rollback()
             return None
+        if new.customer == first.customer:
+            copy_effect_subjects(work, first.id, to=effect.id)
     _count_planned(work, effect)
     return effect.id
 

@@ -11,10 +11,12 @@ from sqlalchemy import Connection
 from punchcard.clock import Clock
 from punchcard.lake.subject_events import SubjectEvent
 from punchcard.log.port import DeletesBodiesLater, EventLog, LogRecord
+from punchcard.operations.ledger_subjects import find_subject_effects
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.routing.record_erasure import text_of, without_events
 from punchcard.routing.suppression import is_suppressed
 from punchcard.store.access.erasure import erase_from_audit_log
+from punchcard.store.delivery.effect_subjects import has_effects_without_subjects
 from punchcard.store.delivery.erasure import (
     LedgerErasure,
     conflict_places,
@@ -131,9 +133,9 @@ class RecordErasure:
             reports = erase_from_reports(work, ids) + erase_from_audit_log(work, ids)
             reports += erase_from_source_schema(work, ids) + erase_from_violations(work, ids, messages)
         with store.reading() as work:
-            effect_ids = find_effects(work, ids.emails, messages)
+            effect_ids = find_subject_effects(work, self._vault, ids, messages)
             conflicts = conflict_places(work, effect_ids)
-            is_restored = newest_recovery(work) is not None
+            may_be_incomplete = newest_recovery(work) is not None and has_effects_without_subjects(work)
         ledger = self._in_portions(
             effect_ids,
             lambda work, chunk, now: erase_effects(
@@ -144,7 +146,7 @@ class RecordErasure:
             scrub_delivery_texts(work, ids)
         self._scrub_ledger_texts(ids)
         detail = f"{ledger.canceled} awards were not sent any more." if ledger.canceled else ""
-        if is_restored and not events and not ids.emails:
+        if may_be_incomplete and not events and not ids.emails and not effect_ids:
             detail = _EMAIL_UNKNOWN
         running = RegulationStatus.RUNNING
         steps = [

@@ -10,7 +10,7 @@ Each step may be repeated: a crash between any two, or within one, ends in the s
     remaining       awards in flight have ended, and the last files and bytes are removed
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -40,6 +40,7 @@ from punchcard.operations.deletion_records import (
     RecordErasure,
     is_deleted,
 )
+from punchcard.operations.ledger_subjects import find_subject_effects
 from punchcard.operations.regulations import FIRST_STAGE, NewRegulation, create_regulation
 from punchcard.operations.subject_identity import resolve_regulated, shared_events
 from punchcard.profiles.erasure import ErasedIds
@@ -49,7 +50,6 @@ from punchcard.store.delivery.erasure import (
     cancel_unsent,
     erase_effects,
     erase_event_copies,
-    find_effects,
     find_open_calls,
     of_source,
 )
@@ -206,9 +206,9 @@ class DeletionRunner:
         with self._store.reading() as work:
             stored = subjects_of(work, [regulation.id])[regulation.id]
             subjects = [self._vault.decrypt(subject.value) for subject in stored if subject.value is not None]
-            ids = resolve_regulated(work, regulation, subjects, candidates=self._eraser.candidates)
+            ids = resolve_regulated(work, self._vault, regulation, subjects, candidates=self._eraser.candidates)
         if not regulation.type.deletes:
-            return self._cancel_awards(regulation, ids.emails, ids.user_ids | ids.anonymous_ids)
+            return self._cancel_awards(regulation, ids)
         identity = write_identity(self._vault, ErasedIdentity(ids=ids))
         return self._move(regulation, stage=PROFILES, identity=identity)
 
@@ -226,11 +226,11 @@ class DeletionRunner:
                 return "Waits until Engage has processed the events received before."
         return ""
 
-    def _cancel_awards(self, regulation: Regulation, emails: Collection[str], user_ids: Collection[str]) -> bool:
+    def _cancel_awards(self, regulation: Regulation, ids: ErasedIds) -> bool:
         """Reject what waits to be sent for a suppressed person; it can be retried once nobody suppresses them."""
         now = self._clock.now()
         with self._store.unit_of_work() as work:
-            effect_ids = find_effects(work, emails, ()) | find_open_calls(work, user_ids)
+            effect_ids = find_subject_effects(work, self._vault, ids, ()) | find_open_calls(work, ids)
             if regulation.only_source:
                 effect_ids = of_source(work, effect_ids, regulation.only_source)
             canceled = cancel_unsent(

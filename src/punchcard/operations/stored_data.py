@@ -34,10 +34,10 @@ class StoredData:
 STORED: Final = (
     StoredData(
         content="Awards and calls to destinations: the ledger",
-        tables=("effects",),
+        tables=("effects", "effect_subjects"),
         is_personal=True,
         retained=f"{_EVER}; texts as `delivery_details`",
-        deletion="the customer becomes a keyed hash; texts and payloads are cleared",
+        deletion="the customer becomes a keyed hash; texts, payloads, and the hashes of its ids are cleared",
     ),
     StoredData(
         content="Attempts of delivery",

@@ -12,11 +12,13 @@ from sqlalchemy import Connection
 
 from punchcard.events.emails import trimmed_email
 from punchcard.lake.subject_events import SubjectEvent
+from punchcard.operations.ledger_subjects import find_in_ledger
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.profiles.rules import ANONYMOUS_ID, EMAIL, USER_ID
 from punchcard.store.engage.erasure import with_merged
 from punchcard.store.engage.profiles import ids_of, owners_of
 from punchcard.store.privacy.regulations import Regulation, SubjectType
+from punchcard.workspace.subject_vault import SubjectVault
 
 _TYPES: Final = {
     SubjectType.USER_ID: USER_ID,
@@ -27,6 +29,7 @@ _TYPES: Final = {
 
 def resolve_subjects(
     work: Connection,
+    vault: SubjectVault,
     subject_type: SubjectType,
     subjects: Collection[str],
     *,
@@ -35,6 +38,7 @@ def resolve_subjects(
     """Return all ids of the subjects.
 
     Args:
+        vault: Opens the key of the hashes by which effects of these ids are found.
         candidates: Returns the events of the lake that have an id of a subject.
 
     Raises:
@@ -42,6 +46,7 @@ def resolve_subjects(
     """
     type_ = _TYPES[subject_type]
     ids, profiles = _with_profiles(work, {(type_, value) for value in _named(subject_type, subjects)})
+    ids |= {(EMAIL, email) for email in find_in_ledger(work, vault, erased_ids(ids, profiles)).emails}
     events = list(candidates(erased_ids(ids, profiles)))
     # What Engage has not given to any profile is known from the events alone.
     unowned = _ids_beside(work, events, ids)
@@ -53,14 +58,16 @@ def resolve_subjects(
 
 def resolve_regulated(
     work: Connection,
+    vault: SubjectVault,
     regulation: Regulation,
     subjects: Collection[str],
     *,
     candidates: Callable[[ErasedIds], Iterable[SubjectEvent]],
 ) -> ErasedIds:
-    """Return all ids of the subjects of a regulation; of a suppression, only those that name them and their profiles.
+    """Return all ids of the subjects of a regulation; of a suppression, only those of profiles and ledger.
 
     Args:
+        vault: As for `resolve_subjects`.
         candidates: Returns the events of the lake that have an id of a subject.
 
     Raises:
@@ -68,8 +75,8 @@ def resolve_regulated(
     """
     subject_type = regulation.subject_type
     if not regulation.type.deletes:
-        return resolve_subjects(work, subject_type, subjects)
-    ids = resolve_subjects(work, subject_type, subjects, candidates=candidates)
+        return resolve_subjects(work, vault, subject_type, subjects)
+    ids = resolve_subjects(work, vault, subject_type, subjects, candidates=candidates)
     if subject_type is not SubjectType.EMAIL:
         return ids
     # A guest may have another user id with each order, and the same email.

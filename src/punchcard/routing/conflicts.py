@@ -20,13 +20,15 @@ from punchcard.routing.planning import Planned
 from punchcard.store.bulk import pipelined
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.conflicts import add_conflict, is_chosen_content
+from punchcard.store.delivery.effect_subjects import add_effect_subjects
 from punchcard.store.delivery.effects import NewEffect, StoredEffect
 from punchcard.store.delivery.orders import RefusedOrder, record_refused_orders, wake_dependents
 from punchcard.store.delivery.recoveries import Recovery
+from punchcard.store.privacy.regulations import SubjectType
 from punchcard.store.routing.event_results import EventResult, EventStatus
 from punchcard.store.values import storable
 from punchcard.workspace.snapshot import RoutedDestination
-from punchcard.workspace.subject_vault import is_deleted
+from punchcard.workspace.subject_vault import SubjectVault, is_deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,24 @@ class PlannedEffect:
 
 
 def resolve_conflicts(
-    work: Connection, planned_effects: Sequence[PlannedEffect], *, now: datetime, recovery: Recovery | None = None
+    work: Connection,
+    planned_effects: Sequence[PlannedEffect],
+    *,
+    now: datetime,
+    recovery: Recovery | None = None,
+    vault: SubjectVault | None = None,
 ) -> list[EventResult]:
     """Add the effects that are new; returns the result of every planned effect, in order.
 
     Args:
         recovery: The last time that the store was restored from an older copy.
+        vault: Hashes the persons of the effects; None for a trial.
     """
     ledgers = _load(work, planned_effects)
     decisions = _decide_all(planned_effects, ledgers)
     outbox.add(work, decisions.new, now=now, recovery=recovery)
+    if vault is not None and decisions.new:
+        _add_subjects(work, decisions, vault)
     _keep_conflicts(work, decisions.conflicts)
     return decisions.results
 
@@ -68,6 +78,7 @@ class _Decisions:
 
     results: list[EventResult] = field(default_factory=list)
     new: list[NewEffect] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)  # of each new effect
     conflicts: list[tuple[LedgerRow, NewEffect]] = field(default_factory=list)
 
 
@@ -86,6 +97,7 @@ def _decide_all(planned_effects: Sequence[PlannedEffect], ledgers: Mapping[str, 
         decisions.results.append(result)
         if result.status is EventStatus.PENDING:
             decisions.new.append(new_effect)
+            decisions.events.append(planned_effect.event)
             ledger.add(new_effect)
         elif result.status is EventStatus.CONFLICT and existing is not None:
             decisions.conflicts.append((existing, new_effect))
@@ -341,6 +353,20 @@ def _keep_conflicts(work: Connection, conflicts: Sequence[tuple[LedgerRow, NewEf
         else:
             stored = existing
         add_conflict(work, stored.id, new_effect)
+
+
+def _add_subjects(work: Connection, decisions: _Decisions, vault: SubjectVault) -> None:
+    """Add the hashes by which a deletion finds the new effects after their events are gone."""
+    hashes = vault.open_or_create_effects(work)
+    if hashes is None:
+        return
+    digests: dict[tuple[str, str], list[str]] = {}
+    for effect, event in zip(decisions.new, decisions.events, strict=True):
+        ids = ((SubjectType.USER_ID, event.wire.user_id), (SubjectType.ANONYMOUS_ID, event.wire.anonymous_id))
+        digests[effect.destination, effect.effect_key] = [
+            hashes.digest(subject_type, value) for subject_type, value in ids if value is not None
+        ]
+    add_effect_subjects(work, digests)
 
 
 def _new_effect(planned_effect: PlannedEffect) -> NewEffect:

@@ -113,6 +113,7 @@ class Holding:
         partition: int = 0,
     ) -> None:
         self._suppressions = suppressions
+        self._vault = None if suppressions is None else suppressions.vault
         self._partition = partition
         self._store = store
         self._clock = clock
@@ -235,7 +236,7 @@ class Holding:
                 )
             )
         # Events that a restored copy still holds may have been planned and sent by the run that came after it.
-        decided = resolve_conflicts(work, planned_effects, now=now, recovery=newest_recovery(work))
+        decided = resolve_conflicts(work, planned_effects, now=now, recovery=newest_recovery(work), vault=self._vault)
         record_refusals(work, refused, destinations=snapshot.destinations, now=now)
         results |= {held.id: result for held, result in zip(claimed, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], events_by_id, results, now)

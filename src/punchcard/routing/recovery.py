@@ -45,6 +45,7 @@ from punchcard.store.routing.positions import (
     results_between,
 )
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
+from punchcard.workspace.subject_vault import SubjectVault
 
 _EVENTS_PER_STEP = 2_000
 _READ_RECORDS = 4_000
@@ -76,16 +77,25 @@ class LakeReplay:
 
     Args:
         current: The configuration in the store.
+        vault: Hashes the persons of the effects; None for none.
     """
 
     def __init__(
-        self, *, store: Store, log: EventLog, lake: Lake, clock: Clock, current: Callable[[], Snapshot]
+        self,
+        *,
+        store: Store,
+        log: EventLog,
+        lake: Lake,
+        clock: Clock,
+        current: Callable[[], Snapshot],
+        vault: SubjectVault | None = None,
     ) -> None:
         self._store = store
         self._log = log
         self._lake = lake
         self._clock = clock
         self._current = current
+        self._vault = vault
         self._planners = Planners()
         self._counted_names = CountedNames()
         self._telemetry = RoutingTelemetry()
@@ -139,7 +149,7 @@ class LakeReplay:
             if not _advance_all(work, expected=after, to=through):
                 return False
             hold_events(work, held, list(records.values()))
-            decided = resolve_conflicts(work, planned_effects, now=now, recovery=recovery)
+            decided = resolve_conflicts(work, planned_effects, now=now, recovery=recovery, vault=self._vault)
             decided += self._plan_unseen(work, unseen, snapshot, recovery)
             add_counts(work, self._counted_names.limit(work, _counts(events)))
             planned = sum(result.status is EventStatus.PENDING for result in decided)
@@ -169,7 +179,9 @@ class LakeReplay:
             return []
         planners = self._planners.under(snapshot)
         batch = plan_batch(records, snapshot, planners=planners, index=MessageIndex(1))
-        decided = resolve_conflicts(work, batch.planned_effects, now=self._clock.now(), recovery=recovery)
+        decided = resolve_conflicts(
+            work, batch.planned_effects, now=self._clock.now(), recovery=recovery, vault=self._vault
+        )
         batch.give(decided)
         record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=self._clock.now())
         hold_events(work, batch.held, records)

@@ -87,6 +87,7 @@ class Router:
         suppressions: Suppressions | None = None,
     ) -> None:
         self._suppressions = suppressions
+        self._vault = None if suppressions is None else suppressions.vault
         self._log = log
         self._partition = log.partition if isinstance(log, PartitionReader) else None
         self._consumer = consumer_of(ROUTING, self._partition)
@@ -178,7 +179,9 @@ class Router:
                 raise PositionMovedError(f"the log position is no longer {self._position}")
             if self._partition is not None:
                 lock_ledger(work, ledger_names(batch.planned_effects))
-            decided = resolve_conflicts(work, batch.planned_effects, now=now, recovery=self._recovery)
+            decided = resolve_conflicts(
+                work, batch.planned_effects, now=now, recovery=self._recovery, vault=self._vault
+            )
             batch.give(decided)
             record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=now)
             if self._recovery is not None and self._recovery.routed_at is None:

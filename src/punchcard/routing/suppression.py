@@ -70,8 +70,8 @@ class Suppressions:
     """
 
     def __init__(self, store: Store, vault: SubjectVault, *, clock: Clock) -> None:
+        self.vault = vault
         self._store = store
-        self._vault = vault
         self._clock = clock
         self._due_at = 0.0
         self._revision = 0
@@ -100,7 +100,7 @@ class Suppressions:
         with self._store.reading() as work:
             revision = read_revision(work)
             if revision != self._revision:
-                self._hashes = self._vault.open(work)
+                self._hashes = self.vault.open(work)
                 for batch in changed_since(work, self._revision if revision > self._revision else 0):
                     for change in batch:
                         self._change(change)

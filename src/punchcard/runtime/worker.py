@@ -49,6 +49,7 @@ from punchcard.runtime.storage_wait import StorageWait
 from punchcard.store.changes import StoreChanges
 from punchcard.store.leadership import Leadership
 from punchcard.workspace.snapshot import SnapshotWatch
+from punchcard.workspace.subject_vault import SubjectVault
 
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
@@ -254,7 +255,14 @@ class Worker:
             feed = open_feed(settings, self._store, lake=lake, log=log, clock=self._clock)
             self._feed = feed
             reader = self._lake
-            replay = LakeReplay(store=self._store, log=log, lake=reader, clock=self._clock, current=self._watch.newest)
+            replay = LakeReplay(
+                store=self._store,
+                log=log,
+                lake=reader,
+                clock=self._clock,
+                current=self._watch.newest,
+                vault=SubjectVault(open_keyring(settings)),
+            )
             if not replay.run(stopping=self._stopping.is_set):
                 return
             router = None

@@ -1,7 +1,8 @@
 """Keyed hashes and encrypted ids of the subjects of regulations.
 
 A hash stands for a person where the person must be recognized and must not be named. Its key is random, made with the
-first regulation, encrypted like the stored secrets, and never replaced: other hashes would recognize nobody.
+first regulation, encrypted like the stored secrets, and never replaced: other hashes would recognize nobody. The hashes
+of the persons of effects have a key of their own, made with the first effect: if it cannot be decrypted, awards go on.
 
 A checksum takes a tenth of the time of a hash, and tells of most ids that they are not among some others. As it is not
 a cryptographic one, the store has it only masked by a keyed hash: without the key, it says nothing.
@@ -16,10 +17,11 @@ from typing import Final
 from sqlalchemy import Connection
 from xxhash import xxh32_digest
 
+from punchcard.errors import ConfigurationError
 from punchcard.events.emails import trimmed_email
 from punchcard.store.delivery.effects import DELETED_CUSTOMER
 from punchcard.store.privacy.regulations import SubjectType
-from punchcard.store.privacy.suppressions import add_key, read_key
+from punchcard.store.privacy.suppressions import SubjectKey, add_key, read_key
 from punchcard.workspace.keyring import Keyring
 
 _KEY_BYTES: Final = 32
@@ -96,7 +98,7 @@ class SubjectVault:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
-        self._opened: tuple[str, SubjectHashes] | None = None
+        self._opened: dict[SubjectKey, tuple[str, SubjectHashes]] = {}
 
     def open(self, work: Connection) -> SubjectHashes | None:
         """Return the hashes, None before the first regulation.
@@ -104,12 +106,21 @@ class SubjectVault:
         Raises:
             ConfigurationError: The key was encrypted with another secret key.
         """
-        encrypted = read_key(work)
-        if encrypted is None:
+        return self._open(work, SubjectKey.REGULATIONS)
+
+    def open_effects(self, work: Connection) -> SubjectHashes | None:
+        """Return the hashes of the persons of effects; None before the first, or if their key cannot be decrypted."""
+        try:
+            return self._open(work, SubjectKey.EFFECTS)
+        except ConfigurationError:
             return None
-        if self._opened is None or self._opened[0] != encrypted:
-            self._opened = encrypted, SubjectHashes(bytes.fromhex(self._keyring.decrypt(encrypted)))
-        return self._opened[1]
+
+    def open_or_create_effects(self, work: Connection) -> SubjectHashes | None:
+        """Return the hashes of the persons of effects; None if their key cannot be decrypted."""
+        try:
+            return self._open_or_create(work, SubjectKey.EFFECTS)
+        except ConfigurationError:
+            return None
 
     def read_key(self, work: Connection) -> bytes | None:
         """Return the key of the hashes, None if there is none yet.
@@ -126,9 +137,22 @@ class SubjectVault:
         Raises:
             ConfigurationError: The key was encrypted with another secret key.
         """
-        if read_key(work) is None:
-            add_key(work, self._keyring.encrypt(secrets.token_bytes(_KEY_BYTES).hex()))
-        hashes = self.open(work)
+        return self._open_or_create(work, SubjectKey.REGULATIONS)
+
+    def _open(self, work: Connection, key_id: SubjectKey) -> SubjectHashes | None:
+        encrypted = read_key(work, key_id)
+        if encrypted is None:
+            return None
+        opened = self._opened.get(key_id)
+        if opened is None or opened[0] != encrypted:
+            opened = self._opened[key_id] = encrypted, SubjectHashes(bytes.fromhex(self._keyring.decrypt(encrypted)))
+        return opened[1]
+
+    def _open_or_create(self, work: Connection, key_id: SubjectKey) -> SubjectHashes:
+        hashes = self._open(work, key_id)
+        if hashes is None:
+            add_key(work, self._keyring.encrypt(secrets.token_bytes(_KEY_BYTES).hex()), key_id)
+            hashes = self._open(work, key_id)
         assert hashes is not None, "the key was added in this unit of work"
         return hashes
 

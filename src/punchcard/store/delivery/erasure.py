@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, func, select, true, update
 
 from punchcard.profiles.erasure import ErasedIds
 from punchcard.store.bulk import execute_many
+from punchcard.store.delivery.effect_subjects import forget_effect_subjects
 from punchcard.store.delivery.effects import DELETED_CUSTOMER, SUBJECT_DELETED, EffectState, Move
 from punchcard.store.delivery.outbox import move_effects
 from punchcard.store.delivery.schema import delivery_attempts, destination_pauses, effect_conflicts, effects
@@ -124,6 +125,7 @@ def erase_effects(
     for begin in range(0, len(ended), _KEYS_PER_QUERY):
         chunk = [row.id for row in ended[begin : begin + _KEYS_PER_QUERY]]
         work.execute(update(delivery_attempts).where(delivery_attempts.c.effect_id.in_(chunk)).values(detail=None))
+    forget_effect_subjects(work, [row.id for row in ended])
     in_flight = tuple(row.id for row in rows if row.is_open)
     return LedgerErasure(erased=len(ended), canceled=canceled, in_flight=in_flight)
 
@@ -252,8 +254,9 @@ def of_source(work: Connection, effect_ids: Collection[int], source: str) -> set
     return {row.id for row in _rows(work, effect_ids) if row.source == source}
 
 
-def find_open_calls(work: Connection, user_ids: Collection[str]) -> set[int]:
-    """Return the ids of the open effects that are ordered by a user or device, for these ids."""
+def find_open_calls(work: Connection, ids: ErasedIds) -> set[int]:
+    """Return the ids of the open effects that are ordered by a user or device, for those of subjects."""
+    user_ids = ids.user_ids | ids.anonymous_ids
     rows = work.execute(select(effects.c.id, effects.c.ordering_key).where(effects.c.is_open == true()))
     return {row.id for row in rows if row.ordering_key.partition(":")[2].partition(":")[2] in user_ids}
 

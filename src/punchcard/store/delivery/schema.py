@@ -192,6 +192,15 @@ Index(
     postgresql_where=text("attributes IS NOT NULL"),
 )
 
+effect_subjects = Table(  # the ledger knows a customer by email, and a regulation may name another id
+    "effect_subjects",
+    metadata,
+    Column("digest", String(32), primary_key=True),  # keyed hash of a user id or anonymous id of the event
+    Column("effect_id", ForeignKey("effects.id"), primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+Index("ix_effect_subjects_effect_id", effect_subjects.c.effect_id)
+
 refused_orders = Table(  # orders that earned nothing as their event was refused: what a refund of them goes by
     "refused_orders",
     metadata,

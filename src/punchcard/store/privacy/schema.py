@@ -4,12 +4,12 @@ from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, 
 
 from punchcard.store.schema import Instant, RisingId, metadata
 
-subject_keys = Table(  # one row, from the first regulation on
+subject_keys = Table(  # a row for each use, from the first one on: see `SubjectKey`
     "subject_keys",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("id", Integer, primary_key=True, autoincrement=False),
     Column("key", Text, nullable=False),  # of the hashes of subjects, encrypted; it never changes
-    Column("revision", BigInteger, nullable=False),  # rises with each change of `suppressed_subjects`
+    Column("revision", BigInteger, nullable=False),  # of regulations: rises with each change of `suppressed_subjects`
 )
 
 regulations = Table(

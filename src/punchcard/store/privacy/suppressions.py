@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, Insert, bindparam, delete, func, select, true, update
@@ -12,7 +13,6 @@ from punchcard.store.privacy.regulations import SubjectType
 from punchcard.store.privacy.schema import subject_keys, suppressed_records, suppressed_subjects
 from punchcard.store.upsert import insert_in, insert_into
 
-_KEY_ID: Final = 1
 _ROWS_PER_BATCH: Final = 10_000
 _KEYS_PER_QUERY: Final = 400
 
@@ -56,25 +56,27 @@ class SuppressedSubject:
     created_at: datetime
 
 
-def read_key(work: Connection) -> str | None:
-    """Return the encrypted key of the hashes, None before the first regulation."""
-    return work.scalar(select(subject_keys.c.key).where(subject_keys.c.id == _KEY_ID))
+class SubjectKey(IntEnum):
+    """What the keys of hashes are for: the ids of their rows."""
+
+    REGULATIONS = 1  # subjects of regulations, suppressed subjects, deleted customers, and hashed properties
+    EFFECTS = 2  # user ids and anonymous ids of the events that have made effects
 
 
-def add_key(work: Connection, key: str) -> str:
+def read_key(work: Connection, key_id: SubjectKey = SubjectKey.REGULATIONS) -> str | None:
+    """Return an encrypted key of hashes, None if it was not needed yet."""
+    return work.scalar(select(subject_keys.c.key).where(subject_keys.c.id == key_id))
+
+
+def add_key(work: Connection, key: str, key_id: SubjectKey = SubjectKey.REGULATIONS) -> str:
     """Store an encrypted key unless there is one; return the stored one."""
-    work.execute(insert_into(work, subject_keys).values(id=_KEY_ID, key=key, revision=0).on_conflict_do_nothing())
-    return read_key(work) or key
-
-
-def replace_key(work: Connection, key: str) -> None:
-    """Store the same key under another encryption."""
-    work.execute(update(subject_keys).where(subject_keys.c.id == _KEY_ID).values(key=key))
+    work.execute(insert_into(work, subject_keys).values(id=key_id, key=key, revision=0).on_conflict_do_nothing())
+    return read_key(work, key_id) or key
 
 
 def read_revision(work: Connection) -> int:
     """Return the revision of the suppressed subjects, 0 before the first regulation."""
-    return work.scalar(select(subject_keys.c.revision).where(subject_keys.c.id == _KEY_ID)) or 0
+    return work.scalar(select(subject_keys.c.revision).where(subject_keys.c.id == SubjectKey.REGULATIONS)) or 0
 
 
 def change_suppressions(work: Connection, changes: Sequence[SuppressionChange], *, now: datetime) -> None:
@@ -105,7 +107,11 @@ def change_suppressions(work: Connection, changes: Sequence[SuppressionChange], 
 
 
 def _next_revision(work: Connection) -> int:
-    raised = update(subject_keys).where(subject_keys.c.id == _KEY_ID).values(revision=subject_keys.c.revision + 1)
+    raised = (
+        update(subject_keys)
+        .where(subject_keys.c.id == SubjectKey.REGULATIONS)
+        .values(revision=subject_keys.c.revision + 1)
+    )
     return int(work.execute(raised.returning(subject_keys.c.revision)).scalar_one())
 
 
