@@ -13,10 +13,17 @@ from punchcard.cli.inventory import classify_properties, show_inventory
 from punchcard.operations.alert_evaluation import AlertEvaluator
 from punchcard.operations.export_files import ExportFormat, write_export
 from punchcard.operations.exports import export_inventory
-from punchcard.operations.inventory import Classification, InventoryItem, propose_classification, read_inventory
+from punchcard.operations.inventory import (
+    Classification,
+    InventoryItem,
+    needing_attention,
+    propose_classification,
+    read_inventory,
+)
 from punchcard.runtime.settings import read_settings
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
+from punchcard.workspace.model import PropertyControls, Source
 
 EVENTS: tuple[dict[str, Any], ...] = (
     {"event": "Checked In", "userId": "u", "properties": {"gym": "north", "card": "4111 1111 1111 1111"}},
@@ -233,6 +240,39 @@ def test_a_card_number_raises_one_alert_until_somebody_acts(api: PublicApiServer
     browser.post("/privacy/inventory", **{"name": "properties.card", "as": "GREEN"})
     assert alerts() == []
     assert "needs attention" not in browser.get("/privacy/inventory").text
+
+
+@pytest.mark.parametrize(
+    ("name", "control", "is_covered"),
+    [
+        ("properties.cards", "properties.cards", True),
+        ("properties.cards", "properties.cards[]", True),
+        ("properties.orders[].card", "properties.orders[].card", True),
+        ("properties.orders[].card", "properties.orders", True),
+        ("properties.orders[].card", "properties.orders[]", True),
+        ("properties.pay.card", "properties.pay", True),
+        ("properties.pay.card", "properties.payment", False),
+        ("properties.pay.card", "properties.pay.card.number", False),
+        ("properties.pay\\.card", "properties.pay", False),
+        ("properties.pay.card", "traits.pay.card", False),
+    ],
+)
+def test_a_control_of_what_a_property_is_in_covers_it(name: str, control: str, *, is_covered: bool) -> None:
+    section, _, path = name.partition(".")
+    item = InventoryItem(
+        section=section,
+        path=path,
+        proposed=Classification.RED,
+        kinds={"card_number": 1},
+        count=1,
+        types=["string"],
+        sources=["website"],
+        events=[],
+        first_seen=datetime(2026, 1, 1, tzinfo=UTC),
+        last_seen=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    source = Source(slug="website", name="Website", write_keys=("wk",), controls=PropertyControls(drop=(control,)))
+    assert needing_attention([item], [source]) == ([] if is_covered else [item])
 
 
 def test_new_names_are_sampled_when_no_sample_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

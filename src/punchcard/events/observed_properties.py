@@ -73,7 +73,7 @@ class Observation(NamedTuple):
             A character of a name that FQL does not read as part of it follows a backslash.
         type: Its type.
         format: Its form if it is a text of a known one, or `OTHER_ITEMS`, else "".
-        personal: What it looks like if that is personal data, else None.
+        personal: What it or an item of it looks like if that is personal data, else None.
         value: JSON text that may be kept and shown, None if there is none.
         is_first: False if the event has the path before, in another item of a list and of another type or form.
     """
@@ -101,17 +101,21 @@ def observe_properties(event: Event) -> list[Observation]:
         members = {**{key: text for key, text in (("name", wire.name), ("category", wire.category)) if text}, **members}
     # A person's trait `name` is the name of that person.
     context = ("user",) if event.type is EventType.IDENTIFY else ()
-    seen: dict[str, set[tuple[ValueType, str]]] = {}  # types and forms by path
+    seen: dict[
+        str, dict[tuple[ValueType, str], int]
+    ] = {}  # by path: types and forms, with the number of the observation
     for path, names, value in _walk(members, context, "", 1):
         kind = _type_of(value), _format_of(value)
         kinds = seen.get(path)
         if kinds is None:
             if len(seen) >= PATHS_MAX:
                 continue
-            kinds = seen[path] = set()
+            kinds = seen[path] = {}
         if kind not in kinds:
-            observations.append(_observe(path, names, value, kind, is_first=not kinds))
-            kinds.add(kind)
+            kinds[kind] = len(observations)
+            observations.append(_observe(path, names, value, kind, is_first=len(kinds) == 1))
+        elif (known := observations[kinds[kind]]).personal is None and (personal := _personal_of(names, value)):
+            observations[kinds[kind]] = known._replace(personal=personal, value=None)
     return observations
 
 
@@ -140,13 +144,25 @@ def _observe(
     path: str, names: tuple[str, ...], value: object, kind: tuple[ValueType, str], *, is_first: bool
 ) -> Observation:
     type_, format_ = kind
-    personal = personal_name(names)
-    if personal is None and isinstance(value, str | int) and not isinstance(value, bool):
-        personal = personal_value(value)
+    personal = _personal_of(names, value)
     stored_value = None
     if personal is None and format_ != TextFormat.UUID and _may_be_stored(value):
         stored_value = msgspec.json.encode(value).decode()
     return Observation(path, type_, format_, personal, stored_value, is_first)
+
+
+def _personal_of(names: tuple[str, ...], value: object) -> PersonalData | None:
+    """Return what a value looks like, or the first such item of a list; None for nothing about a person."""
+    if (personal := personal_name(names)) is not None:
+        return personal
+    for item in value if isinstance(value, list) else (value,):
+        if (
+            isinstance(item, str | int)
+            and not isinstance(item, bool)
+            and (personal := personal_value(item)) is not None
+        ):
+            return personal
+    return None
 
 
 def _type_of(value: object) -> ValueType:

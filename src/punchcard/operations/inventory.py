@@ -7,7 +7,7 @@ until people say what it is: what they have not classified is new.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from punchcard.clock import to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.events.personal_data import PersonalData
+from punchcard.filters.transformation_definitions import split_path
 from punchcard.store.access import audit
 from punchcard.store.privacy.classifications import (
     PropertyKey,
@@ -125,12 +126,23 @@ def needing_attention(items: Iterable[InventoryItem], sources: Iterable[Source])
     Args:
         sources: With their controls.
     """
-    controlled = {(source.slug, path) for source in sources for path in control_paths(source.controls)}
+    controlled = {source.slug: {split_path(path) for path in control_paths(source.controls)} for source in sources}
     return [
         item
         for item in items
-        if item.alarming and item.is_new and any((slug, item.name) not in controlled for slug in item.sources)
+        if item.alarming
+        and item.is_new
+        and any(controlled.get(slug, set()).isdisjoint(_covering(item.name)) for slug in item.sources)
     ]
+
+
+def _covering(name: str) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of controls that change a property: its own, that of its items, and those of what it is in."""
+    parts = split_path(name)
+    yield (*parts[:-1], f"{parts[-1]}[]")
+    for count in range(len(parts), 1, -1):
+        yield parts[:count]
+        yield (*parts[: count - 1], parts[count - 1].removesuffix("[]"))
 
 
 def _items(work: Connection, properties: Iterable[SentProperty]) -> list[InventoryItem]:

@@ -155,3 +155,12 @@ def test_an_event_is_read_to_a_bound() -> None:
         deep = {"d": deep}
     assert len(observe(deep)) == 5
     assert observe({"x" * 161: 1}) == {}
+
+
+def test_an_item_of_a_list_is_recognized_wherever_it_is() -> None:
+    """A list has one path for all its items, of which each may be a card number."""
+    card = "4111 1111 1111 1111"
+    assert observe({"cards": ["x", 7, None, card]})["cards"].personal is PersonalData.CARD_NUMBER
+    assert observe({"cards": ["x", True, {"card": card}]})["cards"].personal is None
+    seen = observe({"products": [{"note": "gift"}, {"note": "a"}, {"note": card}]})["products[].note"]
+    assert (seen.personal, seen.value, seen.is_first) == (PersonalData.CARD_NUMBER, None, True)
