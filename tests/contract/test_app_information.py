@@ -201,3 +201,22 @@ def test_whole_days_are_shown_and_their_numbers_open_the_same_days(world: Public
         assert f"time={day}%7E{day}" in page or f"time={day}~{day}" in page or f'value="{day}~{day}"' in page, path
     assert "1 event<" in owner.get(f"/events?time={day}~{day}").text
     assert "0 events<" in owner.get("/events?from=2001-01-01").text
+
+
+def test_an_event_that_two_destinations_refused_counts_as_two_results(tmp_path: Path) -> None:
+    perkville = CONFIG[CONFIG.index("[[destinations]]") : CONFIG.index("[[audiences]]")]
+    config = CONFIG + perkville.replace('slug = "perkville"', 'slug = "other"')
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", config) as server:
+        add_operators(server)
+        operator = signed_in(server, "owner")
+        server.send({"event": "Locker Opened", "userId": "ann", "messageId": "locker"})
+        server.route()
+        headings = [
+            re.search(r'<h2 class="card-title">(.*?)</h2>', operator.get(f"/events?{query}").text, re.DOTALL)
+            for query in ("", "status=refused", "status=refused&destination=other")
+        ]
+    assert [heading and heading[1].strip() for heading in headings] == [
+        "1 event",
+        "2 results at 2 destinations",
+        "1 event",
+    ]

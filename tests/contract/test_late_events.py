@@ -1,15 +1,20 @@
 """Lists of events hold what the log has and the lake lacks, and read only the events that may be in them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from punchcard.lake.conditions import Value
+from punchcard.lake.data_file import DataFile
+from punchcard.lake.lake_queries import LakeQueries
 from punchcard.lake.listing import EventQuery
 from punchcard.log.port import LogRecord
 from punchcard.routing.records import Item
 from punchcard.testing.public_api import PublicApiServer
 from punchcard.traces import tail
+from punchcard.traces.customer_events import CustomerIds
 from punchcard.traces.event_matching import record_may_hold
 
 CONFIG = """
@@ -99,6 +104,47 @@ def test_an_event_that_waits_for_routing_is_listed_under_the_source_of_its_write
         ids(world, EventQuery(source="pos")),
         ids(world, EventQuery()),
     ) == (["m-1"], ["m-2"], ["m-2", "m-1"])
+
+
+def test_the_late_events_of_a_customer_are_read_once(world: PublicApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(world)
+    read: list[int] = []
+    between = tail.Tail._between
+
+    def noting(self: tail.Tail, after: int, last: int) -> list[LogRecord]:
+        read.extend(range(after + 1, last + 1))
+        return between(self, after, last)
+
+    monkeypatch.setattr(tail.Tail, "_between", noting)
+    known = CustomerIds(emails=["ann@example.com"], user_ids=["ann"])
+    customer = world.browser.find_customer("ann@example.com", known=known, limit=10)
+    events = world.browser.events_of(customer.ids, limit=10, late=customer.late).events
+    assert [seen.event.message_id for seen in events] == ["m-5", "m-4", "m-3", "m-2", "m-1"]
+    assert sorted(read) == [1, 2]
+    later = world.browser.events_of(customer.ids, limit=10, before=(2, 0), late=customer.late).events
+    assert [seen.event.message_id for seen in later] == ["m-4", "m-3", "m-2", "m-1"]
+
+
+@pytest.mark.parametrize("in_lake", [False, True], ids=["in the log", "in the lake"])
+def test_events_far_from_each_other_are_read_with_one_query(
+    world: PublicApiServer, monkeypatch: pytest.MonkeyPatch, *, in_lake: bool
+) -> None:
+    for number in range(60):
+        world.send(event(number))
+    world.route()
+    if in_lake:
+        world.feed_lake()
+    queries: list[int] = []
+    rows = LakeQueries.rows
+
+    def noting(self: LakeQueries, sql: str, files: Sequence[DataFile], *values: Value) -> list[tuple[Any, ...]]:
+        queries.append(len(files))
+        return rows(self, sql, files, *values)
+
+    monkeypatch.setattr(LakeQueries, "rows", noting)
+    events = world.browser._events_at([(60, 0), (3, 0), (3, 1), (1, 0)])
+    assert [event.message_id for event in events] == ["m-59", "m-2", "m-0"]
+    assert queries == [1 if in_lake else 0]
 
 
 @pytest.mark.parametrize(

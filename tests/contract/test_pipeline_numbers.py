@@ -15,7 +15,7 @@ from punchcard.lake.listing import EventQuery
 from punchcard.operations.overview import Pipeline, read_pipeline
 from punchcard.testing.partner.scripted import Step
 from punchcard.testing.public_api import PublicApiServer
-from punchcard.traces.browse import CustomerIds
+from punchcard.traces.customer_events import CustomerIds
 
 CONFIG = """
 [[sources]]
@@ -166,16 +166,17 @@ def test_a_customer_is_found_by_email_and_by_the_user_ids_that_came_with_it(
     world.route()
     if in_lake:
         world.feed_lake()
-    person = world.browser.person(" M1@Example.com ")
+    customer = world.browser.find_customer(" M1@Example.com ", known=CustomerIds(), limit=10)
+    person = customer.ids
     assert (list(person.emails), list(person.user_ids)) == (["m1@example.com"], ["u1"])
-    events = world.browser.events_of(person, limit=10).events
+    events = world.browser.events_of(person, limit=10, late=customer.late).events
     assert [(item.event.message_id, [result.reason for result in item.results]) for item in events] == [
         ("without-email", ["missing_email"]),
         ("m-1", [None]),
     ]
-    assert [item.event.message_id for item in world.browser.events_of(world.browser.person("u2"), limit=10).events] == [
-        "m-2"
-    ]
+    other = world.browser.find_customer("u2", known=CustomerIds(), limit=10)
+    listed = world.browser.events_of(other.ids, limit=10, late=other.late).events
+    assert [item.event.message_id for item in listed] == ["m-2"]
 
 
 @pytest.mark.parametrize("in_lake", [False, True], ids=["in the log", "in the lake"])

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from punchcard.clock import to_micros
 
-Value = str | int | float | Sequence[str]
+Value = str | int | float | Sequence[str] | Sequence[int]
 
 
 def time_range(column: str, begin: datetime | None, end: datetime | None) -> Iterator[tuple[str, list[Value]]]:

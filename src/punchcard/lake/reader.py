@@ -42,6 +42,7 @@ from punchcard.lake.selection import (
     EventSelection,
     Windows,
     after_place,
+    files_at,
     files_of,
     overlapping,
     selected_where,
@@ -78,8 +79,6 @@ _KNOWN_KEYS = f"""
     ORDER BY log_position DESC, event_index DESC
     LIMIT ?
 """
-
-
 _NAMED = f"""
     {_EVENTS}
     WHERE type = 'track' AND event IN (SELECT unnest(?)) AND source IN (SELECT unnest(?))
@@ -247,13 +246,19 @@ class LakeReader:
         Raises:
             StorageError: The lake cannot be read.
         """
-        files = [
-            file
-            for file in self._files()
-            if file.first_position <= last_position and file.last_position >= first_position
-        ]
+        files = list(overlapping(self._files(), first_position - 1, last_position))
         sql = f"{_EVENTS} WHERE log_position BETWEEN ? AND ? ORDER BY log_position, event_index"
         return [event_of_row(row) for row in self._queries.rows(sql, files, first_position, last_position)]
+
+    def at(self, positions: Sequence[int]) -> list[LakeEvent]:
+        """Return the events at these positions of the log, which are in order, with one query for all of them.
+
+        Raises:
+            StorageError: The lake cannot be read.
+        """
+        files = files_at(self._files(), positions)
+        sql = f"{_EVENTS} WHERE log_position IN (SELECT unnest(?)) ORDER BY log_position, event_index"
+        return [event_of_row(row) for row in self._queries.rows(sql, files, positions)]
 
     def after(self, position: int, *, limit: int) -> list[LakeEvent]:
         """Return the next events after a log position, in log order; the events of a log record stay together.

@@ -1,5 +1,6 @@
 """A selection of past events, read in log order, for replays and simulations."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -176,6 +177,13 @@ class Windows:
 def overlapping(files: Sequence[DataFile], after: int, through: int) -> Iterator[DataFile]:
     """Return the files that may hold positions of a window."""
     return (file for file in files if file.last_position > after and file.first_position <= through)
+
+
+def files_at(files: Sequence[DataFile], positions: Sequence[int]) -> list[DataFile]:
+    """Return the files that may hold one of these positions, which are in order."""
+    # The first position that a file may hold is one of these, if any is.
+    firsts = ((file, bisect_left(positions, file.first_position)) for file in files)
+    return [file for file, first in firsts if first < len(positions) and positions[first] <= file.last_position]
 
 
 def rows_between(files: Sequence[DataFile], after: int, through: int) -> float:

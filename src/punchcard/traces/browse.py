@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -19,6 +20,7 @@ from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.later_results import LaterResultQuery, places_with_later_result
 from punchcard.traces.conflicts import conflict_to_show
+from punchcard.traces.customer_events import CustomerIds, LateEvents, NamedCustomer, ids_in, ids_of
 from punchcard.traces.event_matching import matches_person, matches_query, may_match, record_may_hold
 from punchcard.traces.held import with_results_of_held
 from punchcard.traces.replaced_results import skip_replaced
@@ -28,9 +30,7 @@ from punchcard.traces.tail import MayMatch, Tail
 from punchcard.traces.trace import ResultTrace, effects_met, result_trace, with_wait
 from punchcard.workspace.snapshot import Snapshot
 
-_USER_IDS_MAX = 10
-_EMAILS_MAX = 10
-_POSITIONS_AT_ONCE = 2_000  # of the log: reading so many is cheaper than reading places one by one
+_NAMING_MAX = 200  # events by which a customer is identified
 _UNROUTED_MAX = 50  # records: a page shows no more events than these hold
 
 EventPosition = tuple[int, int]
@@ -62,17 +62,11 @@ class EventPage:
     following: EventPosition | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class CustomerIds:
-    """Who is meant by an email or a user id: what its events name together with it.
+class Listed(NamedTuple):
+    """Which events a list holds, and how many."""
 
-    Attributes:
-        emails: Lower-cased.
-    """
-
-    emails: Sequence[str]
-    user_ids: Sequence[str]
-    anonymous_ids: Sequence[str] = ()
+    matches: Callable[[LakeEvent], bool]
+    limit: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,16 +178,8 @@ class EventBrowser:
         positions = sorted({position for position, _ in places})
         begin = self.tail.begin()
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
-        events = [
-            event
-            for position in positions
-            if position > begin
-            for event in self.tail.events(after=position - 1, records_max=1)
-        ]
-        if positions[-1] - positions[0] <= _POSITIONS_AT_ONCE:
-            events += self._lake.between(positions[0], positions[-1])
-        else:
-            events += [event for position in positions for event in self._lake.between(position, position)]
+        events = self.tail.at([position for position in positions if position > begin])
+        events += self._lake.at(positions)
         by_place = {(event.log_position, event.event_index): event for event in events}
         return [by_place[place] for place in places if place in by_place]
 
@@ -202,11 +188,15 @@ class EventBrowser:
         # The log first: an event that moves to the lake in between is then found twice, never not at all.
         # An event that waits for routing has no result yet, so it does not match.
         unrouted_max = _UNROUTED_MAX if query.status in (None, EventStatus.PENDING) else 0
-        events = self._late(
-            lambda event: matches_query(event, query),
-            needles=[query.name] if query.name else (),
+        listed = Listed(
+            lambda event: (
+                matches_query(event, query) and (before is None or (event.log_position, event.event_index) < before)
+            ),
             limit=limit,
-            before=before,
+        )
+        (events,) = self._late(
+            listed,
+            needles=[query.name] if query.name else (),
             unrouted_max=unrouted_max,
             may_match=lambda source, results: may_match(source, results, query),
         )
@@ -215,21 +205,36 @@ class EventBrowser:
         newest = sorted({(event.log_position, event.event_index): event for event in events}.items(), reverse=True)
         return [event for _, event in newest[: limit + 1]]
 
-    def person(self, named: str) -> CustomerIds:
-        """Who is meant, by the newest events that name them.
+    def find_customer(
+        self,
+        named: str,
+        *,
+        known: CustomerIds,
+        limit: int,
+        before: EventPosition | None = None,
+        types: Sequence[str] | None = None,
+    ) -> NamedCustomer:
+        """Who is meant, by the newest events that name them; for `events_of` with the same arguments.
 
         Args:
             named: An email, or a user id.
+            known: Other ids of the customer that are known already.
+
+        Raises:
+            StorageError: log, lake or store is away.
         """
-        named = named.strip()
-        email, user_id = (named.lower(), None) if "@" in named else (None, named)
-        person_query = PersonQuery(emails=[email] if email else (), user_ids=[user_id] if user_id else ())
-        known = self._of(person_query, limit=200, before=None)
-        emails = [event.email for event in known if event.email]
-        user_ids = [event.user_id for event in known if event.user_id]
-        return CustomerIds(
-            emails=tuple(dict.fromkeys([*([email] if email else []), *emails]))[:_EMAILS_MAX],
-            user_ids=tuple(dict.fromkeys([*([user_id] if user_id else []), *user_ids]))[:_USER_IDS_MAX],
+        named_ids = ids_of(named)
+        naming, theirs = named_ids.query(), named_ids.joined(known).query(types)
+        late_naming, late = self._late(
+            Listed(lambda event: matches_person(event, naming, None), limit=_NAMING_MAX),
+            Listed(lambda event: matches_person(event, theirs, before), limit=limit + 1),
+            needles=[value for _, value in theirs.ids],
+        )
+        events = self._and_of_lake(late_naming, naming, limit=_NAMING_MAX, before=None)
+        return NamedCustomer(
+            ids=named_ids.joined(ids_in(events)),
+            has_events=bool(events),
+            late=LateEvents(query=theirs, limit=limit, before=before, events=late),
         )
 
     def events_of(
@@ -239,6 +244,7 @@ class EventBrowser:
         limit: int,
         before: EventPosition | None = None,
         types: Sequence[str] | None = None,
+        late: LateEvents | None = None,
     ) -> EventPage:
         """The newest events of a customer: those with one of their ids, unless it has another's email or user id.
 
@@ -246,18 +252,20 @@ class EventBrowser:
 
         Args:
             types: Types of calls such as `track`, None for all.
+            late: What `find_customer` read; it is used as far as it fits.
 
         Raises:
             StorageError: log, lake or store is away.
         """
-        person_query = PersonQuery(
-            emails=person.emails,
-            user_ids=person.user_ids,
-            anonymous_ids=person.anonymous_ids,
-            types=types,
-        )
-        page = self._page(self._of(person_query, limit=limit + 1, before=before), limit=limit, before=before)
-        return replace(page, events=[seen for seen in page.events if _is_theirs(seen.event, person)])
+        query = person.query(types)
+        if late is not None and late.are_those_of(query, limit=limit, before=before):
+            late_events = late.events
+        else:
+            listed = Listed(lambda event: matches_person(event, query, before), limit=limit + 1)
+            (late_events,) = self._late(listed, needles=[value for _, value in query.ids])
+        events = self._and_of_lake(late_events, query, limit=limit + 1, before=before)
+        page = self._page(events, limit=limit, before=before)
+        return replace(page, events=[seen for seen in page.events if person.owns(seen.event)])
 
     def routed_events_of(self, query: PersonQuery, *, limit: int, beyond: EventPosition | None = None) -> Timeline:
         """The first events that a question asks for, in its order, of all that has its results.
@@ -313,44 +321,41 @@ class EventBrowser:
         with self._store.reading() as work:
             return _seen_events(work, events)
 
-    def _of(self, query: PersonQuery, *, limit: int, before: EventPosition | None) -> list[LakeEvent]:
-        events = self._late(
-            lambda value: matches_person(value, query, None),
-            needles=[value for _, value in query.ids],
-            limit=limit,
-            before=before,
-        )
-        if len(events) <= limit:
-            events += self._lake.events_of_person(query, limit=limit, beyond=before)
-        return events
+    def _and_of_lake(
+        self, late: Sequence[LakeEvent], query: PersonQuery, *, limit: int, before: EventPosition | None
+    ) -> Sequence[LakeEvent]:
+        """Return late events and, unless they are enough, those of the lake."""
+        if len(late) > limit:
+            return late
+        return [*late, *self._lake.events_of_person(query, limit=limit, beyond=before)]
 
     def _late(
         self,
-        matches: Callable[[LakeEvent], bool],
-        *,
+        *lists: Listed,
         needles: Sequence[str],
-        limit: int,
-        before: EventPosition | None,
         unrouted_max: int = _UNROUTED_MAX,
         may_match: MayMatch | None = None,
-    ) -> list[LakeEvent]:
-        """The newest events that match and may not be in the lake yet, no more than one beyond the limit.
+    ) -> list[list[LakeEvent]]:
+        """The newest events of each list that may not be in the lake yet, no more than one beyond its limit.
 
         Args:
             needles: Such an event contains one of them, in any case; none for no such condition.
         """
-        lake_events: list[LakeEvent] = []
         late = self.tail.newest(
             unrouted_max=unrouted_max,
             may_hold=record_may_hold(needles) if needles else lambda _: True,
             may_match=may_match,
         )
+        events_of_lists: list[list[LakeEvent]] = [[] for _ in lists]
         for event in late:
-            if matches(event) and (before is None or (event.log_position, event.event_index) < before):
-                lake_events.append(event)
-                if len(lake_events) > limit:
-                    break
-        return lake_events
+            is_full = True
+            for listed, events in zip(lists, events_of_lists, strict=True):
+                if len(events) <= listed.limit and listed.matches(event):
+                    events.append(event)
+                is_full = is_full and len(events) > listed.limit
+            if is_full:
+                break
+        return events_of_lists
 
     def _page(self, events: Iterable[LakeEvent], *, limit: int, before: EventPosition | None) -> EventPage:
         by_place = {(event.log_position, event.event_index): event for event in events}
@@ -360,11 +365,6 @@ class EventBrowser:
             events=self.with_results([by_place[place] for place in shown]),
             following=shown[-1] if len(newest) > limit else None,
         )
-
-
-def _is_theirs(event: LakeEvent, person: CustomerIds) -> bool:
-    named = (event.email, event.user_id)
-    return event.email in person.emails or event.user_id in person.user_ids or named == (None, None)
 
 
 def _with_current_results(work: Connection, events: Sequence[LakeEvent]) -> list[LakeEvent]:

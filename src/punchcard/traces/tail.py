@@ -24,6 +24,7 @@ _RECORDS = 500
 _BYTES = 4_000_000
 _UNROUTED_MAX = 500
 _RECORDS_AT_ONCE = 50
+_GAP_MAX = 50  # between positions that are read at once: so many records cost less than another read
 
 NOT_ROUTED = EventResult(
     None, EventStatus.PENDING, "not_routed_yet", "the event is durable; routing has not come to it yet"
@@ -80,6 +81,19 @@ class Tail:
             for record in matching_records:
                 yield from self._events_of(record, routed_at)
 
+    def at(self, positions: Sequence[int]) -> list[LakeEvent]:
+        """The events at these positions, which are in order. Positions near to each other are read at once.
+
+        Raises:
+            StorageError: the log or the store is away.
+        """
+        chosen, events = set(positions), list[LakeEvent]()
+        for first, last in _stretches(positions):
+            events += self.events(
+                after=first - 1, records_max=last - first + 1, may_hold=lambda record: record.position in chosen
+            )
+        return events
+
     def newest(
         self,
         *,
@@ -112,10 +126,13 @@ class Tail:
             while high > low:
                 lower = max(low, high - _RECORDS_AT_ONCE)
                 records = self._between(lower, high)
+                if may_match is None:  # otherwise the results say first which bodies are worth unpacking
+                    records = [record for record in records if _may_hold(may_hold, record)]
                 routed_at = self._routed(records)
                 for record in reversed(records):
                     indices = None if may_match is None else self._matching(record, routed_at, may_match)
-                    if (indices is None or indices) and _may_hold(may_hold, record):
+                    is_matching = indices is None or bool(indices)
+                    if is_matching and (may_match is None or _may_hold(may_hold, record)):
                         yield from reversed(self._events_of(record, routed_at, indices))
                 high = lower
 
@@ -207,6 +224,17 @@ class Tail:
     def last_position(self) -> int:
         """The log position of the newest record, 0 if there is none."""
         return self._log.last_position()
+
+
+def _stretches(positions: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the first and last position of each run of positions without a large gap."""
+    stretches: list[tuple[int, int]] = []
+    for position in positions:
+        if stretches and position - stretches[-1][1] <= _GAP_MAX:
+            stretches[-1] = (stretches[-1][0], position)
+        else:
+            stretches.append((position, position))
+    return stretches
 
 
 def _may_hold(may_hold: Callable[[LogRecord], bool], record: LogRecord) -> bool:

@@ -27,7 +27,8 @@ from punchcard.store.engage import profile_queries, profile_search
 from punchcard.store.engage.profile_queries import StoredConflict, StoredExternalId, StoredProfile, TraitChange
 from punchcard.store.engage.profiles import StoredTrait
 from punchcard.store.routing.event_results import EventStatus
-from punchcard.traces.browse import CustomerIds, EventPage, SeenEvent
+from punchcard.traces.browse import EventPage, SeenEvent
+from punchcard.traces.customer_events import CustomerIds
 from punchcard.traces.trace import current_status
 from punchcard.workspace.snapshot import RoutedDestination
 
@@ -37,7 +38,6 @@ _LIKE_SHOWN = 20
 _HISTORY = 30
 _PEOPLE = 50
 _NAMES = 200
-_IDS_MAX = 10
 _TABS = ("awards", "events", "audiences", "profile")
 _EARNED = frozenset({EventStatus.DELIVERED, *OPEN_STATUSES})
 
@@ -129,24 +129,15 @@ def find_customers(context: ContextDependency) -> Page:
 async def show_customer(context: ContextDependency, customer_id: FromPath[str]) -> Page:
     """Show one tab about a customer; the first one has balances, transactions, and why events earned nothing."""
     customer_id = unquote(context.request.scope["raw_path"].partition(b"/customers/")[2]).strip()
-    profile, person = await asyncio.to_thread(_find_profile, context, customer_id)
-    before = _place(context.query("before"))
     tab = context.query("tab") if context.query("tab") in _TABS else _TABS[0]
-    # Only track calls earn points at most destinations: other calls would hide the events that should have.
-    types = None if tab == "events" or context.query("calls") == "all" else (EventType.TRACK.value,)
-    events = await asyncio.to_thread(
-        context.dependencies.browser.events_of, person, limit=_EVENTS, before=before, types=types
-    )
+    profile, person, events, has_events = await asyncio.to_thread(_find_profile, context, customer_id, tab=tab)
     accounts: list[_Account] = []
     if tab == _TABS[0] and person.emails:
         snapshot = await asyncio.to_thread(context.dependencies.current)
         accounts = await asyncio.gather(
             *(_account(context, destination, person) for destination in snapshot.destinations.values())
         )
-    is_known = tab != _TABS[0] or bool(events.events or profile or any(account.transactions for account in accounts))
-    if not is_known and types is not None:
-        other_calls = await asyncio.to_thread(context.dependencies.browser.events_of, person, limit=1)
-        is_known = bool(other_calls.events)
+    is_known = tab != _TABS[0] or bool(has_events or profile or any(account.transactions for account in accounts))
     return await asyncio.to_thread(
         _rendered, context, customer_id, person, profile, events, accounts, tab=tab, is_known=is_known
     )
@@ -217,31 +208,41 @@ def _rendered(
     )
 
 
-def _find_profile(context: RequestContext, customer_id: str) -> tuple[_Profile | None, CustomerIds]:
-    """Return the profile with an id of any type, None if there is none, and the ids that its events are found by."""
+def _find_profile(
+    context: RequestContext, customer_id: str, *, tab: str
+) -> tuple[_Profile | None, CustomerIds, EventPage, bool]:
+    """Find a customer by an id of any type.
+
+    Returns:
+        The profile, None if there is none; the ids that its events are found by; a page of these events, and whether
+        there are any.
+    """
+    browser, before = context.dependencies.browser, _place(context.query("before"))
+    # Only track calls earn points at most destinations: other calls would hide the events that should have.
+    types = None if tab == "events" or context.query("calls") == "all" else (EventType.TRACK.value,)
     with context.dependencies.store.reading() as work:
         stored_profile = profile_search.find(work, customer_id)
     if stored_profile is None:
         request_engage(context.dependencies.store)
     profile = _profile(context, stored_profile) if stored_profile is not None else None
-    own = profile.values(EMAIL) + profile.values(USER_ID) if profile is not None else []
-    if profile is not None and not {customer_id, customer_id.lower()} & set(own):
-        person = CustomerIds(emails=(), user_ids=())  # events cannot be searched by this type of id
-    else:
-        person = context.dependencies.browser.person(customer_id)
+    person, known = CustomerIds(), _ids_of(profile)
+    named = None  # events cannot be searched by other types of ids
+    if profile is None or {customer_id, customer_id.lower()} & {*known.emails, *known.user_ids}:
+        named = browser.find_customer(customer_id, known=known, limit=_EVENTS, before=before, types=types)
+        person = named.ids
     if profile is None:
         profile = _profile_of_events(context, person)
-    if profile is not None:
-        person = CustomerIds(
-            emails=_joined(person.emails, profile.values(EMAIL)),
-            user_ids=_joined(person.user_ids, profile.values(USER_ID)),
-            anonymous_ids=tuple(profile.values(ANONYMOUS_ID))[:_IDS_MAX],
-        )
-    return profile, person
+    person = person.joined(_ids_of(profile))
+    late = None if named is None else named.late
+    events = browser.events_of(person, limit=_EVENTS, before=before, types=types, late=late)
+    return profile, person, events, bool(events.events) or (named is not None and named.has_events)
 
 
-def _joined(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*first, *second]))[:_IDS_MAX]
+def _ids_of(profile: _Profile | None) -> CustomerIds:
+    if profile is None:
+        return CustomerIds()
+    emails, user_ids, anonymous_ids = (profile.values(type_) for type_ in (EMAIL, USER_ID, ANONYMOUS_ID))
+    return CustomerIds(emails=emails, user_ids=user_ids, anonymous_ids=anonymous_ids)
 
 
 def _profile_of_events(context: RequestContext, person: CustomerIds) -> _Profile | None:

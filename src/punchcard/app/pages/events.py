@@ -14,7 +14,7 @@ from punchcard.lake.listing import EventQuery
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import LEDGER_STATUSES
-from punchcard.store.delivery.counts import RECEIVED, CountQuery, read_counts
+from punchcard.store.delivery.counts import RECEIVED, CountQuery, Dimension, read_counts
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.workspace.editing import NotFoundError
 
@@ -48,12 +48,14 @@ def list_events(context: ContextDependency) -> Page:
         reasons=[filters["reason"]] if status and filters["reason"] else (),
     )
     with dependencies.store.reading() as work:
-        total = sum(read_counts(work, counted, by=()).values())
+        totals = read_counts(work, counted, by=[Dimension.DESTINATION])
     following = page.following
     return context.page(
         "events.html",
         page=page,
-        total=total,
+        total=sum(totals.values()),
+        # An event counts once at each destination that has the result, and once before any.
+        destinations_counted=len(totals.keys() - {("",)}),
         is_unused=not page.events and not dependencies.browser.page(EventQuery(), limit=1).events,
         filters=filters,
         period=period,
