@@ -282,17 +282,21 @@ def test_the_command_line_does_the_same(
         assert run(["destination", *arguments, *data]) == 0
         return capsys.readouterr().out
 
-    assert "paused by command line" in ran("pause", "perkville", "--reason", "stock taking", "--until", "2h")
+    assert "Perkville is paused by command line" in ran(
+        "pause", "perkville", "--reason", "stock taking", "--until", "2h"
+    )
     pause_now = current_pause(world)
     assert pause_now is not None
     assert pause_now.until is not None
     assert timedelta(0) <= pause_now.since - (pause_now.until - timedelta(hours=2)) < timedelta(minutes=5)
-    assert "delivers again" in ran("resume", "perkville")
+    assert "Perkville delivers again" in ran("resume", "perkville")
     assert current_pause(world) is None
-    assert "is off" in ran("off", "perkville", "--reason", "the end")
+    assert "Perkville is off" in ran("off", "perkville", "--reason", "the end")
     assert call(world, "GET", f"{DESTINATION}/state")["state"]["detail"] == "the end"
-    assert "off already" in ran("off", "perkville")
-    assert "replay" in ran("on", "perkville")
+    assert "Perkville is off already" in ran("off", "perkville")
+    is_on = ran("on", "perkville")
+    assert "Perkville is on" in is_on
+    assert "punchcard replay --destination perkville" in is_on
     assert call(world, "GET", f"{DESTINATION}/state")["state"]["state"] == "on"
     assert run(["destination", "pause", "nowhere", *data]) == 2
     assert run(["destination", "pause", "perkville", "--until", "soon", *data]) == 2

@@ -158,7 +158,7 @@ def test_what_it_meets_while_the_destination_is_switched_off_waits(world: Public
     running = started(world)
     call(world, "PATCH", "/api/destinations/perkville", {"enabled": False})
     assert not world.replay_runner().step()
-    assert "is off" in get(world, running.id)["detail"]
+    assert "Perkville is off" in get(world, running.id)["detail"]
     call(world, "PATCH", "/api/destinations/perkville", {"enabled": True})
     world.run_replays()
     assert effects(world) == 2
@@ -298,7 +298,7 @@ def test_the_command_line_shows_the_plan_asks_and_starts(
     common = ["replay", "--destination", "perkville", "--data", str(tmp_path)]
     assert run([*common, "--event", "Class Booked", "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "2 at perkville" in shown
+    assert "2 at Perkville" in shown
     assert "m1" in shown
     assert run([*common]) == 2  # nobody to ask
     assert "--yes" in capsys.readouterr().err

@@ -94,7 +94,7 @@ def test_a_config_file_is_tried_as_csv(data: Path, tmp_path: Path) -> None:
 
 def test_a_filter_is_tried_as_a_table(data: Path) -> None:
     text = simulate(data, "--since", "1d", "--filter", "contains( properties.email, 'ann' )")
-    assert "perkville, events received since" in text
+    assert "Perkville, events received since" in text
     assert "nothing is changed" in text
     assert "Customers who lose most:" in text
     assert "ann@example.com  1 → 0 (-1)" in text

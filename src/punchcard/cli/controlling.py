@@ -13,6 +13,7 @@ from punchcard.workspace import persistence
 from punchcard.workspace.apply import edit
 from punchcard.workspace.control_editing import PropertyControl, list_controls, remove_control, set_control
 from punchcard.workspace.editing import Edit
+from punchcard.workspace.part_names import name_destinations
 from punchcard.workspace.property_controls import find_control_warnings
 from punchcard.workspace.snapshot import compile_snapshot
 
@@ -93,9 +94,11 @@ def print_preview(settings: Settings, action: str, path: str, *, source: str, de
             clock=SystemClock(),
         )
     print(f"{preview.changed:,} of {preview.events:,} events of the last {preview.days} days would be changed")
+    names = name_destinations(stored.workspace.destinations)
     for change in preview.awards:
+        name = printable(names[change.destination])
         print(
-            f"{change.destination}: {change.awards_before:,} awards ({change.quantity_before:f} units) → "
+            f"{name}: {change.awards_before:,} awards ({change.quantity_before:f} units) → "
             f"{change.awards_after:,} awards ({change.quantity_after:f} units)"
         )
     for sample in preview.samples:

@@ -1,7 +1,7 @@
 """`plan`: tracking plans on the command line."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from punchcard.cli.listing import print_json_lines, print_list
+from punchcard.cli.output import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
@@ -29,6 +30,7 @@ from punchcard.tracking_plans.validation import CompiledPlan
 from punchcard.workspace.apply import edit
 from punchcard.workspace.editing import find_source, suggest_slug, unique_slug
 from punchcard.workspace.model import Workspace
+from punchcard.workspace.names_of_snapshot import destination_names
 from punchcard.workspace.persistence import load
 from punchcard.workspace.snapshot import SnapshotWatch
 from punchcard.workspace.tracking_plans import (
@@ -193,7 +195,7 @@ def check_plan(settings: Settings, slug: str, source: str, *, days: int, blocks:
     if as_json:
         print_json_lines(body.violations)
     else:
-        _print_preview(preview, days=days)
+        _print_preview(preview, days=days, names=destination_names(snapshot))
     return 1 if preview.violating else 0
 
 
@@ -211,7 +213,7 @@ def attach_plan(settings: Settings, slug: str, source: str, *, detach: bool) -> 
     print(f"Tracking plan {slug} {done} {source}. Running processes use it immediately.")
 
 
-def _print_preview(preview: PlanPreview, *, days: int) -> None:
+def _print_preview(preview: PlanPreview, *, days: int, names: Mapping[str, str]) -> None:
     print_list(
         preview.violations,
         columns={
@@ -232,7 +234,8 @@ def _print_preview(preview: PlanPreview, *, days: int) -> None:
         print(f"{preview.blocked_total:,} would be blocked, {preview.changed:,} would lose properties.")
     for stake in preview.at_stake:
         for item, awards, quantity in stake.items():
-            print(f"At stake at {stake.destination}: {awards:,} awards of {item}, quantity {quantity}.")
+            name, noun = printable(names[stake.destination]), "award" if awards == 1 else "awards"
+            print(f"At stake at {name}: {awards:,} {noun} of {item}, quantity {quantity}.")
     if preview.is_partial:
         print("There are more events; only the oldest of the period were compared.")
 

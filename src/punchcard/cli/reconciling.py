@@ -30,6 +30,7 @@ from punchcard.store.operations.reconciliations import (
     reconciliation_by_id,
 )
 from punchcard.store.values import decimal_text
+from punchcard.workspace.names_of_snapshot import destination_names
 from punchcard.workspace.snapshot import Snapshot, SnapshotWatch
 
 _FORMATS = ("table", "json")
@@ -55,13 +56,14 @@ def reconcile_ledger(settings: Settings, *, destination: str | None, since: str,
         now = SystemClock().now()
         begin = read_instant(since, option="--since", now=now, zone=snapshot.zone, is_past=True)
         views = []
+        names = destination_names(snapshot)
         for slug in slugs:
             with store.unit_of_work() as work:
                 requested = request_reconciliation(
                     work, snapshot.destinations[slug], since=begin, actor="command line", now=now
                 )
             with explained_interruption(
-                f"Reconciliation {requested.id} of {slug} is not over: a worker goes on where it was. "
+                f"Reconciliation {requested.id} of {names[slug]} is not over: a worker goes on where it was. "
                 "Nothing in the ledger was changed."
             ):
                 finished = asyncio.run(_finished(requested, store, watch, settings))
@@ -75,7 +77,7 @@ def reconcile_ledger(settings: Settings, *, destination: str | None, since: str,
         _print_json(views)
     else:
         for view in views:
-            _print_table(view)
+            _print_table(view, names[view.reconciliation.destination])
     return int(any(_differs(view) for view in views))
 
 
@@ -147,14 +149,13 @@ def _print_json(views: Sequence[ReconciliationView]) -> None:
     sys.stdout.buffer.write(msgspec.json.encode({"data": data}) + b"\n")
 
 
-def _print_table(view: ReconciliationView) -> None:
+def _print_table(view: ReconciliationView, name: str) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PLAIN_WIDTH)
     reconciliation, totals = view.reconciliation, view.reconciliation.totals
-    console.print(
-        Text(f"{reconciliation.destination}, events received since {reconciliation.since:%Y-%m-%d %H:%M} UTC")
-    )
+    since = f"{reconciliation.since:%Y-%m-%d %H:%M} UTC"
+    console.print(Text(printable(f"{name}, events received since {since}")))
     if reconciliation.status is not ReconciliationStatus.FINISHED:
         console.print(Text(printable(f"{reconciliation.status}: {reconciliation.detail}")))
         return

@@ -37,6 +37,7 @@ from punchcard.store.operations.replays import Replay, ReplayPlan, ReplaySelecti
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import count_replayed
 from punchcard.workspace.editing import NotFoundError
+from punchcard.workspace.names_of_snapshot import destination_names
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
 _ACTOR = "command line"
@@ -132,13 +133,14 @@ def replay_events(
                 points_per_unit=read_points_per_unit(destination),
             )
         if not as_json:
-            _show_plan(replay.plan, slug)
+            _show_plan(replay.plan, destination_names(snapshot)[slug])
         if dry_run or not replay.plan.awards:
             if as_json:
                 _print_body(store, replay)
             return 0
         if not destination.destination.enabled:
-            raise ConfigurationError(f"{slug} is off: `punchcard destination on {slug}`, then replay its events")
+            name = destination_names(snapshot)[slug]
+            raise ConfigurationError(f"{name} is off: `punchcard destination on {slug}`, then replay its events")
         if as_json and not sure:
             raise ConfigurationError(
                 "--json shows no plan to confirm. Use --yes to replay, or --dry-run to see the plan."
@@ -184,7 +186,7 @@ def show_replays(settings: Settings, slug: str, *, as_json: bool) -> int:
         ConfigurationError: there is no such destination.
         StorageError: the store is away.
     """
-    with _opened(settings, slug) as (store, _, _), store.reading() as work:
+    with _opened(settings, slug) as (store, snapshot, _), store.reading() as work:
         replays = list_replays(work, destination=slug, count=_LISTED_MAX)
         results = {replay.id: count_results(work, replay) for replay in replays} if as_json else {}
 
@@ -202,7 +204,7 @@ def show_replays(settings: Settings, slug: str, *, as_json: bool) -> int:
         },
         body=lambda replay: _body(replay, results[replay.id]),
         as_json=as_json,
-        empty=f"{slug} has no replays",
+        empty=f"{destination_names(snapshot)[slug]} has no replays",
     )
     return 0
 
@@ -232,14 +234,14 @@ def _opened(settings: Settings, slug: str) -> Iterator[tuple[Store, Snapshot, Ro
         store.close()
 
 
-def _show_plan(plan: ReplayPlan, slug: str) -> None:
+def _show_plan(plan: ReplayPlan, name: str) -> None:
     console = open_console()
     period = ""
     if plan.first_received_at is not None and plan.last_received_at is not None:
         period = f", received {plan.first_received_at:%Y-%m-%d %H:%M} to {plan.last_received_at:%Y-%m-%d %H:%M} UTC"
     lines = [
         ("events", f"{plan.events:,}{period}"),
-        ("awards", f"{plan.awards:,} at {slug}"),
+        ("awards", f"{plan.awards:,} at {name}"),
         ("quantity", f"{plan.quantity:,f}"),
         ("points", "not known: the partner does not say" if plan.points is None else f"{plan.points:,f}"),
         ("in ledger", f"{plan.already_in_ledger:,} already: nothing is done again"),

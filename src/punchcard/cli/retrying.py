@@ -18,6 +18,7 @@ from punchcard.runtime.settings import Settings
 from punchcard.store.delivery.effects import StoredEffect
 from punchcard.store.delivery.pauses import Pause
 from punchcard.store.engine import Store
+from punchcard.workspace.names_of_snapshot import destination_names
 from punchcard.workspace.snapshot import SnapshotWatch
 
 _ROWS_SHOWN = 50
@@ -41,13 +42,14 @@ def retry_awards(
     """
     store = open_store(settings)
     try:
-        options = options_by_slug(SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current())
+        snapshot = SnapshotWatch(store, open_keyring(settings), clock=SystemClock()).current()
+        options, names = options_by_slug(snapshot), destination_names(snapshot)
         retryable = _matching(store, options, message_ids, destination=destination, reason=reason)
         if retryable.is_nothing:
             print("Nothing to retry: no parked or rejected award matches.")
             return 0
         matches = [*retryable.effects, *retryable.overlong]
-        _show(matches, retryable.pauses)
+        _show(matches, retryable.pauses, names)
         if not assume_yes and not _is_confirmed(matches):
             print("Nothing was changed.", file=sys.stderr)
             return 1
@@ -55,9 +57,8 @@ def retry_awards(
             reopened = retry(work, retryable, actor="command line", now=SystemClock().now())
     finally:
         store.close()
-    print(
-        f"{reopened} back in the queue." + "".join(f" {pause.destination} was resumed." for pause in retryable.pauses)
-    )
+    resumed = (names.get(pause.destination, pause.destination) for pause in retryable.pauses)
+    print(printable(f"{reopened} back in the queue." + "".join(f" {name} was resumed." for name in resumed)))
     return 0
 
 
@@ -83,7 +84,7 @@ def _matching(
     return retryable
 
 
-def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
+def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause], names: Mapping[str, str]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PLAIN_WIDTH)
@@ -107,7 +108,8 @@ def _show(effects: Sequence[StoredEffect], pauses: Sequence[Pause]) -> None:
     if len(effects) > _ROWS_SHOWN:
         console.print(f"… and {len(effects) - _ROWS_SHOWN} more")
     for pause in pauses:
-        console.print(Text(printable(f"{pause.destination} is paused, {pause.description}")))
+        name = names.get(pause.destination, pause.destination)
+        console.print(Text(printable(f"{name} is paused, {pause.description}")))
 
 
 def _overlong(effect: StoredEffect) -> str:

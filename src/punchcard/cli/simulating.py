@@ -32,6 +32,7 @@ from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.simulating import parallel_planning
 from punchcard.workspace.file import read_file
+from punchcard.workspace.names_of_snapshot import destination_names
 from punchcard.workspace.point_costs import PointCost
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot, SnapshotWatch
 
@@ -94,7 +95,8 @@ def simulate_configuration(
             )
     finally:
         store.close()
-    _print(outcome, output, destination=current, since=begin, point_cost=snapshot.point_cost)
+    name = destination_names(snapshot)[current.slug]
+    _print(outcome, output, destination=current, name=name, since=begin, point_cost=snapshot.point_cost)
     return 0
 
 
@@ -180,6 +182,7 @@ def _print(
     output: str,
     *,
     destination: RoutedDestination,
+    name: str,
     since: datetime,
     point_cost: PointCost | None,
 ) -> None:
@@ -199,7 +202,7 @@ def _print(
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PLAIN_WIDTH)
-    console.print(Text(f"{destination.slug}, events received since {since:%Y-%m-%d %H:%M} UTC; nothing is changed"))
+    console.print(Text(f"{printable(name)}, events received since {since:%Y-%m-%d %H:%M} UTC; nothing is changed"))
     table = Table(*(title.replace("_", " ") for title in titles), box=None)
     for row in outcome.by_event:
         cells = [getattr(row, name) for name in fields]

@@ -8,6 +8,7 @@ from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.workspace import persistence
 from punchcard.workspace.model import Transformation
+from punchcard.workspace.part_names import name_destinations
 from punchcard.workspace.snapshot import compile_snapshot
 from punchcard.workspace.transformation_editing import find_transformation
 from punchcard.workspace.transformation_settings import describe_changes, in_order
@@ -64,14 +65,16 @@ def print_preview(settings: Settings, slug: str) -> None:
     print(f"{preview.changed:,} of {preview.events:,} events of the last {preview.days} days would be changed")
     if preview.dropped:
         print(f"{preview.dropped:,} of them would be dropped")
+    names = name_destinations(stored.workspace.destinations)
     for change in preview.awards:
+        name = printable(names[change.destination])
         if change.is_changed:
             print(
-                f"{change.destination}: {change.awards_before:,} awards ({change.quantity_before:f} units) → "
+                f"{name}: {change.awards_before:,} awards ({change.quantity_before:f} units) → "
                 f"{change.awards_after:,} awards ({change.quantity_after:f} units)"
             )
         else:
-            print(f"{change.destination}: the same awards ({change.awards_before:,})")
+            print(f"{name}: the same awards ({change.awards_before:,})")
     for sample in preview.samples:
         print(printable(f"  {sample.message_id}"))
         for text in sample.changes:

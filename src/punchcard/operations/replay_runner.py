@@ -34,6 +34,7 @@ from punchcard.store.operations.replays import (
     replays_with_status,
 )
 from punchcard.store.routing.positions import ROUTING, position_of
+from punchcard.workspace.names_of_snapshot import destination_names
 from punchcard.workspace.snapshot import RoutedDestination, Snapshot
 
 _ACTOR: Final = "worker"
@@ -146,7 +147,9 @@ class ReplayRunner:
         if destination is None:
             self._end(replay, ReplayStatus.FAILED, f"There is no destination {replay.destination} any more.")
             return False
-        if (reason := self._reason_to_wait(replay, destination)) is not None:
+        if (
+            reason := self._reason_to_wait(replay, destination, destination_names(snapshot)[replay.destination])
+        ) is not None:
             self._wait(replay, reason)
             return not reason
         reading = self._reading(replay, snapshot)
@@ -205,10 +208,10 @@ class ReplayRunner:
             reading = self._readings[replay.id] = _Reading(snapshot.revision, planner, parts, replay.after)
         return reading
 
-    def _reason_to_wait(self, replay: Replay, destination: RoutedDestination) -> str | None:
+    def _reason_to_wait(self, replay: Replay, destination: RoutedDestination, name: str) -> str | None:
         """Why nothing may be appended now, "" for a moment that need not be shown; None if nothing is in the way."""
         if not destination.destination.enabled:
-            return f"{replay.destination} is off: the replay goes on once it is on."
+            return f"{name} is off: the replay goes on once it is on."
         with self._store.reading() as work:
             routed = position_of(work, ROUTING)
             pause = pause_of(work, replay.destination)
@@ -217,7 +220,7 @@ class ReplayRunner:
             return ""
         if due < _portion_size(destination):
             return None
-        return "" if pause is None else f"{replay.destination} is paused: the replay goes on once awards are sent."
+        return "" if pause is None else f"{name} is paused: the replay goes on once awards are sent."
 
     def _wait(self, replay: Replay, detail: str) -> None:
         if detail == replay.detail or not detail:

@@ -60,7 +60,7 @@ def test_plan_is_inferred_checked_and_attached(
     status, out, _ = plan("check", "shop", "--source", "website", "--block", "--days", "100")
     assert status == 1
     assert "1 of 4 events violate the plan." in out
-    assert "At stake at perkville: 1 awards of 123456, quantity 9." in out
+    assert "At stake at Perkville: 1 award of 123456, quantity 9." in out
     status, out, _ = plan("check", "shop", "--source", "website", "--days", "100", "--json")
     assert json.loads(out)["violationField"] == "properties.total"
 
