@@ -215,6 +215,8 @@ def test_an_event_that_two_destinations_refused_counts_as_two_results(tmp_path: 
             re.search(r'<h2 class="card-title">(.*?)</h2>', operator.get(f"/events?{query}").text, re.DOTALL)
             for query in ("", "status=refused", "status=refused&destination=other")
         ]
+        page = plain(operator.get("/events?status=delivered").text)
+        assert ("0 events" in page, "Events do not have this status" in page) == (True, True)
     assert [heading and heading[1].strip() for heading in headings] == [
         "1 event",
         "2 results at 2 destinations",

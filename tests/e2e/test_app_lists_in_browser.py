@@ -37,6 +37,13 @@ def test_a_phone_shows_every_entry_of_the_menu_and_rows_as_cards(chromium: Brows
             expect(entries.nth(number)).to_be_in_viewport()
         entries.filter(has_text="Events").click()
         page.wait_for_url("**/events")
+        name = page.get_by_label("Event name")
+        expect(name).to_be_hidden()
+        page.get_by_role("button", name="Filters", exact=True).click()
+        name.fill("Checked In")
+        name.press("Enter")
+        expect(page.get_by_role("button", name="Filters (1)")).to_be_visible()
+        expect(page.get_by_role("link", name="Help")).to_be_in_viewport()
         cell = page.locator("tbody td[data-label='Customer']").first
         assert cell.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Customer"'
 

@@ -24,6 +24,8 @@ BEFORE_DESTINATIONS = "-"
 """The destination of results before any destination, in addresses: no slug is so."""
 
 _DESTINATIONS = {"": None, BEFORE_DESTINATIONS: ""}
+# Events have the result of routing; the later statuses of a pending one are in the ledger.
+_LATER_STATUSES = LEDGER_STATUSES[1:]
 _FIELDS = ("source", "type", "name", "destination", "status", "reason", "note")
 
 
@@ -53,7 +55,7 @@ def list_events(context: ContextDependency) -> Page:
     return context.page(
         "events.html",
         page=page,
-        total=sum(totals.values()),
+        total=sum(totals.values()) if status not in _LATER_STATUSES else 0,
         # An event counts once at each destination that has the result, and once before any.
         destinations_counted=len(totals.keys() - {("",)}),
         is_unused=not page.events and not dependencies.browser.page(EventQuery(), limit=1).events,
@@ -63,8 +65,7 @@ def list_events(context: ContextDependency) -> Page:
         sources=[source.slug for source in dependencies.workspace().sources],
         destinations=[destination.slug for destination in dependencies.workspace().destinations],
         replay_paths=[(slug, _replay_path(slug, filters, period.key)) for slug in _replayable(context, filters)],
-        # Events have the result of routing; the later statuses of a pending one are in the ledger.
-        statuses=[status for status in EventStatus if status not in LEDGER_STATUSES[1:]],
+        statuses=[status for status in EventStatus if status not in _LATER_STATUSES],
     )
 
 
