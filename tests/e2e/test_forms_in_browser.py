@@ -56,6 +56,7 @@ def test_the_error_of_a_field_goes_when_the_field_is_edited(chromium: Browser, w
         page.locator("[data-fql]").fill("event = ")
         page.get_by_role("button", name="Save").click()
         title, query = page.get_by_label("Title"), page.locator("[data-fql]")
+        expect(title).to_be_focused()
         expect(title).to_have_class(re.compile("is-invalid"))
         expect(query).to_have_class(re.compile("is-invalid"))
         alert = page.get_by_role("alert").filter(has_text="Correct the fields below")
@@ -67,6 +68,20 @@ def test_the_error_of_a_field_goes_when_the_field_is_edited(chromium: Browser, w
         query.press_sequentially('"x"')
         expect(query).not_to_have_class(re.compile("is-invalid"))
         expect(alert).to_have_count(0)
+
+
+def test_the_keyboard_stays_at_a_button_that_is_disabled_while_it_works(
+    chromium: Browser, world: PublicApiServer
+) -> None:
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
+        page.goto("/destinations/perkville/tester")
+        preview = page.get_by_role("button", name="Preview")
+        preview.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#result")).not_to_contain_text("No preview yet")
+        expect(preview).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Send test event")).to_be_focused()
 
 
 def test_a_form_is_sent_once_however_often_its_button_is_pressed(chromium: Browser, world: PublicApiServer) -> None:

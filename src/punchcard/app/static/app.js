@@ -83,6 +83,18 @@
     if (!field.form?.querySelector(".is-invalid")) field.form?.querySelector("[data-field-errors]")?.remove();
   });
 
+  // --- keyboard ---
+  // After a form was refused, its first wrong field is next.
+  if (document.activeElement === document.body) document.querySelector("main .is-invalid")?.focus();
+  // A button is disabled while it works, which takes the focus away from it.
+  const focused = new WeakMap();
+  document.addEventListener("htmx:beforeRequest", ({ detail }) => focused.set(detail.xhr, document.activeElement));
+  document.addEventListener("htmx:afterRequest", ({ detail }) =>
+    setTimeout(() => {
+      const element = focused.get(detail.xhr);
+      if (element?.isConnected && document.activeElement === document.body) element.focus({ preventScroll: true });
+    }));
+
   on("change", "select[data-go]", (select) => {
     if (select.value) location.assign(select.value);
   });
