@@ -295,7 +295,7 @@ def wait_of(world: World, key: str) -> float:
 
 
 @pytest.mark.parametrize("state", [EffectState.RETRYING, EffectState.UNKNOWN])
-def test_a_long_wait_that_the_partner_asked_for_ends_soon_after_it_takes_another_award(
+def test_a_long_wait_that_the_partner_requested_ends_soon_after_it_takes_another_award(
     world: World, state: EffectState
 ) -> None:
     world.claimed()
@@ -312,7 +312,7 @@ def test_a_long_wait_that_the_partner_asked_for_ends_soon_after_it_takes_another
     assert "slow" in world.claimed()
 
 
-def test_an_earlier_success_does_not_shorten_what_the_partner_asked_for(world: World) -> None:
+def test_an_earlier_success_does_not_shorten_what_the_partner_requested(world: World) -> None:
     world.add("other")
     world.put_off("other", state=EffectState.DELIVERED, seconds=0)
     world.clock.advance(seconds=1)
