@@ -256,3 +256,24 @@ def test_the_command_shows_the_award_and_records_what_was_seen(
     assert effect(world.store).partner_id == "7"
     assert run(["resolve", "m-1", *data]) == 2
     assert "no award in doubt" in capsys.readouterr().err
+
+
+def test_the_call_of_the_api_records_what_was_seen(world: PublicApiServer) -> None:
+    path = f"/api/destinations/perkville/transactions/{store_in_doubt(world)}/resolve"
+
+    def call(body: bytes, path: str = path) -> Any:
+        response = world.request("POST", path, body)
+        return response.status, response.json()
+
+    assert call(b"{}")[0] == 400
+    assert call(b'{"performed": true, "partnerId": "\\n7"}')[0] == 200
+    assert (effect(world.store).state, effect(world.store).partner_id) == (EffectState.DELIVERED, "7")
+    status, body = call(b'{"performed": false}')
+    assert (status, body["errors"][0]["type"]) == (409, "already_resolved")
+    with world.store.unit_of_work() as work:
+        work.execute(update(effects).values(state="parked", is_open=False, reason="outcome_unknown"))
+    status, body = call(b'{"performed": false}')
+    assert (status, body["data"]["transaction"]["status"]) == (200, "pending")
+    assert "token test" in str(effect(world.store).detail)
+    assert call(b'{"performed": false}', "/api/destinations/other/transactions/1/resolve")[0] == 404
+    assert len(audited(world.store)) == 2

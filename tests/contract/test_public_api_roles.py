@@ -46,6 +46,7 @@ CALLS: list[tuple[str, str, object, str]] = [
     ("PATCH", "/api/destinations/perkville", {"enabled": False}, "editor"),
     ("DELETE", "/api/destinations/perkville", None, "editor"),
     ("POST", "/api/destinations/perkville/transactions/retry", {}, "editor"),
+    ("POST", "/api/destinations/perkville/transactions/0/resolve", {"performed": True}, "editor"),
     ("GET", "/api/tokens", None, "owner"),
     ("POST", "/api/tokens", {"name": "x", "role": "owner"}, "owner"),
     ("DELETE", "/api/tokens/none", None, "owner"),

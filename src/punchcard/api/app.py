@@ -73,7 +73,12 @@ from punchcard.api.sources import (
 )
 from punchcard.api.tokens import create_token_call, list_tokens_call, revoke_token_call
 from punchcard.api.tracking_plans import HANDLERS as TRACKING_PLANS
-from punchcard.api.transactions import dismiss_transactions, list_transactions, retry_transactions
+from punchcard.api.transactions import (
+    dismiss_transactions,
+    list_transactions,
+    resolve_transaction,
+    retry_transactions,
+)
 from punchcard.api.transformations import HANDLERS as TRANSFORMATIONS
 from punchcard.api.unavailable import UNAVAILABLE
 from punchcard.api.workspaces import change_settings, get_settings, get_workspace
@@ -120,6 +125,7 @@ HANDLERS = (
     list_transactions,
     retry_transactions,
     dismiss_transactions,
+    resolve_transaction,
     list_tokens_call,
     create_token_call,
     revoke_token_call,

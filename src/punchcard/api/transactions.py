@@ -11,17 +11,20 @@ from punchcard.api.api_dependencies import Dependencies
 from punchcard.api.errors import bad_request
 from punchcard.api.files import read_format
 from punchcard.api.paging import read_row_cursor
+from punchcard.delivery.doubts import confirm_absent, confirm_performed
 from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
 from punchcard.errors import ConfigurationError
+from punchcard.operations.conflict_resolution import AlreadyResolvedError
 from punchcard.operations.downloads import download
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.exports import export_transactions
 from punchcard.operations.lookups import find_running_destination
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.statuses import parse_ledger_statuses
-from punchcard.store.delivery import ledger
+from punchcard.store.delivery import ledger, outbox
 from punchcard.store.delivery.conflicts import conflicts_of
-from punchcard.workspace.editing import not_found
+from punchcard.store.delivery.doubts import effect_in_doubt
+from punchcard.workspace.editing import NotFoundError, not_found
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
@@ -136,3 +139,54 @@ def dismiss_transactions(
         chosen = ledger.own_ids(work, destination_id, numbers)
         dismissed = dismiss_chosen(work, destination_id, chosen, actor=dependencies.actor, now=dependencies.clock.now())
     return {"data": Dismissed(dismissed=dismissed)}
+
+
+class ResolveTransaction(msgspec.Struct, rename="camel"):
+    """What an operator saw at the destination.
+
+    Attributes:
+        performed: True to record it as delivered, false to send it under the same key.
+        partner_id: If it was performed: the destination's id of it; without one it is recorded all the same.
+    """
+
+    performed: bool
+    partner_id: str = ""
+
+
+@post(
+    "/destinations/{destination_id:str}/transactions/{transaction_id:str}/resolve",
+    status_code=200,
+    summary="Resolve a transaction in doubt",
+)
+@run_in_executor
+def resolve_transaction(
+    destination_id: FromPath[str],
+    transaction_id: FromPath[str],
+    data: JSONBody[ResolveTransaction],
+    dependencies: Dependencies,
+) -> dict[str, dict[str, bodies.LedgerRow]]:
+    """Record whether a transaction in doubt was performed. 409 if it is not in doubt, or is being read back."""
+    snapshot, now = dependencies.current(), dependencies.clock.now()
+    destination = snapshot.destinations.get(destination_id)
+    with dependencies.store.unit_of_work() as work:
+        own = ledger.own_ids(work, destination_id, [int(transaction_id)] if is_row_id(transaction_id) else [])
+        if not own:
+            raise NotFoundError(f"There is no transaction {transaction_id} of destination {destination_id}.")
+        effect_id = own[0]
+        if effect_in_doubt(work, effect_id, locks=True) is None:
+            raise AlreadyResolvedError("This transaction is not in doubt, or it is being read back.")
+        if data.performed:
+            confirm_performed(
+                work,
+                effect_id,
+                partner_id=data.partner_id,
+                definition=None if destination is None else destination.partner.definition,
+                actor=dependencies.actor,
+                now=now,
+            )
+        else:
+            confirm_absent(work, effect_id, actor=dependencies.actor, now=now)
+        attempts, conflicts = ledger.attempts_of(work, [effect_id]), conflicts_of(work, [effect_id])
+        effect = outbox.effect_by_id(work, effect_id)
+    types = snapshot.destination_types
+    return {"data": {"transaction": bodies.ledger_row(effect, attempts[effect_id], conflicts[effect_id], types=types)}}
