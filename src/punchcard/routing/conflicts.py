@@ -347,12 +347,9 @@ def _content(effect: LedgerRow) -> str:
 
 def _keep_conflicts(work: Connection, conflicts: Sequence[tuple[LedgerRow, NewEffect]]) -> None:
     for existing, new_effect in conflicts:
-        if isinstance(existing, NewEffect):
-            # Added in this very unit of work: its id is known only now.
-            stored = outbox.effects_by_key(work, new_effect.destination, [existing.effect_key])[existing.effect_key]
-        else:
-            stored = existing
-        add_conflict(work, stored.id, new_effect)
+        if isinstance(existing, NewEffect):  # added in this very unit of work: its id is known only now
+            existing = outbox.effects_by_key(work, new_effect.destination, [existing.effect_key])[existing.effect_key]
+        add_conflict(work, existing.id, new_effect)
 
 
 def _add_subjects(work: Connection, decisions: _Decisions, vault: SubjectVault) -> None:
