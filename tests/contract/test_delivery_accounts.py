@@ -113,11 +113,16 @@ def test_an_award_in_doubt_is_parked_if_the_account_has_changed(world: _World) -
     assert "business 42" in effect.detail
 
 
+def _retry(world: _World, key: str = _KEY, *, for_present_account: bool = True) -> None:
+    with world.store.unit_of_work() as work:
+        ids = [world.effect(key).id]
+        assert reopen(work, ids, now=SystemClock().now(), for_present_account=for_present_account) == 1
+
+
 def test_a_parked_award_is_read_back_where_it_was_sent_if_the_account_is_corrected(world: _World) -> None:
     _lose_response_and_change_account(world)
     world.move_to("business 41")
-    with world.store.unit_of_work() as work:
-        reopen(work, [world.effect().id], now=SystemClock().now())
+    _retry(world)
     (attempt,) = world.attempts()
     assert attempt.action is Action.READ_BACK
     world.end(attempt, Performed(status=None, partner_id="p1"))
@@ -126,8 +131,7 @@ def test_a_parked_award_is_read_back_where_it_was_sent_if_the_account_is_correct
 
 def test_an_operator_who_retries_it_has_it_performed_in_the_new_account(world: _World) -> None:
     _lose_response_and_change_account(world)
-    with world.store.unit_of_work() as work:
-        reopen(work, [world.effect().id], now=SystemClock().now())
+    _retry(world)
     (attempt,) = world.attempts()
     assert attempt.action is Action.READ_BACK
     (again,) = world.end(attempt, RetryableError("busy", code="partner_unavailable"))
@@ -146,11 +150,6 @@ def _deliver_one(world: _World) -> None:
     (sent,) = world.attempts()
     assert sent.effect.effect_key == delivered.effect_key
     world.end(sent, Performed(status=201, partner_id="p9"), room=0)
-
-
-def _retry(world: _World, key: str = _KEY) -> None:
-    with world.store.unit_of_work() as work:
-        assert reopen(work, [world.effect(key).id], now=SystemClock().now()) == 1
 
 
 @pytest.mark.parametrize("is_attempted", [False, True])
@@ -174,13 +173,16 @@ def test_a_queued_award_is_sent_to_no_other_account_before_an_operator_retries_i
     assert (again.action, again.account) == (Action.SEND, "business 42")
 
 
-def test_a_retried_award_goes_to_its_own_account_if_the_settings_are_restored(world: _World) -> None:
+def test_a_retry_of_all_sends_an_award_to_its_own_account_only(world: _World) -> None:
     _deliver_one(world)
     _plan_for(world, "business 41")
     world.move_to("business 42")
     world.attempts()
+    _retry(world, for_present_account=False)
+    assert world.attempts() == []
+    assert world.effect().reason == OTHER_ACCOUNT
     world.move_to("business 41")
-    _retry(world)
+    _retry(world, for_present_account=False)
     (sent,) = world.attempts()
     assert sent.account == "business 41"
 
@@ -353,8 +355,7 @@ def test_a_correction_books_nothing_in_another_account_than_its_order(world: _Wo
 
 def test_an_operator_who_retries_such_a_refund_has_it_taken_in_the_new_account(world: _World) -> None:
     _refund_after_account_changed(world)
-    with world.store.unit_of_work() as work:
-        reopen(work, [world.effect(_REFUND).id], now=SystemClock().now())
+    _retry(world, _REFUND)
     (sent,) = world.attempts()
     (again,) = world.end(sent, RetryableError("busy", code="partner_unavailable"))
     world.end(again, Performed(status=201, partner_id="p2"))

@@ -47,6 +47,11 @@ def apply(product: ProductProcess, changed: Mapping[str, object]) -> None:
     assert applied.returncode == 0, applied.stderr
 
 
+def retry_all(product: ProductProcess) -> None:
+    retried = command("retry", "--yes", "--data", str(product.data))
+    assert retried.returncode == 0, retried.stderr
+
+
 def times(sandbox: SandboxProcess) -> Counter[str]:
     return Counter(transaction["email"] for transaction in sandbox.transactions())
 
@@ -69,13 +74,18 @@ def test_no_business_gets_an_order_twice_if_two_destinations_are_swapped(tmp_pat
         assert first.url in detail
         assert second.url in detail
         assert max(times(second).values()) == 1
+        swapped = [order(product, ORDERS + 1)]
+        wait_until(lambda: statuses(product, swapped, "first")["delivered", "None"])
 
-        first.faults({})
         apply(product, content(first, second))
-        retried = command(
-            "retry", "--destination", "first", "--reason", "other_account", "--yes", "--data", str(product.data)
-        )
-        assert retried.returncode == 0, retried.stderr
+        wait_until(lambda: statuses(product, swapped, "second")["parked", "other_account"])
+        first.faults({})
+        retry_all(product)
         wait_until(lambda: statuses(product, queued, "first")["delivered", "None"] == ORDERS)
+        # It is for the account of the other destination, and only a person may say that it is meant for this one.
+        wait_until(lambda: statuses(product, swapped, "second")["parked", "other_account"])
+        apply(product, content(second, first))
+        retry_all(product)
+        wait_until(lambda: statuses(product, swapped, "second")["delivered", "None"])
         for sandbox in (first, second):
-            assert times(sandbox) == Counter(f"customer{number}@example.com" for number in range(ORDERS + 1))
+            assert times(sandbox) == Counter(f"customer{number}@example.com" for number in range(ORDERS + 2))

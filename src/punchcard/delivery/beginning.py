@@ -29,7 +29,7 @@ from punchcard.store.delivery.effects import (
 
 _SENT_NOWHERE: Final = (
     "It is for {planned}, and the settings name {current} now: it was performed in neither. Retry it to send it to "
-    "{current}; to send it to {planned}, restore those settings first, then retry it; else dismiss it."
+    "{current}. To send it to {planned}, restore those settings, then run `punchcard retry`. Else dismiss it."
 )
 _IN_DOUBT_THERE: Final = (
     "It may have been performed for {planned}, which cannot be seen from {current}, as the settings have it now. "

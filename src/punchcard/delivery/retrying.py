@@ -27,11 +27,14 @@ class Retryable:
         effects: Parked and rejected ones.
         pauses: For refused credentials, of the destinations concerned.
         overlong: Open ones that wait for a time that cannot be meant: the clock was set forward, and back since.
+        are_selected: True if they were selected by reason or event: those for another account may go to the present
+            one then, and to their own only otherwise.
     """
 
     effects: Sequence[StoredEffect]
     pauses: Sequence[Pause]
     overlong: Sequence[StoredEffect] = ()
+    are_selected: bool = False
 
     @property
     def is_nothing(self) -> bool:
@@ -82,7 +85,8 @@ def find_retryable(
         )
         if reason in (None, effect.reason)
     ]
-    return Retryable(effects=effects, pauses=pauses, overlong=overlong)
+    are_selected = bool(message_ids) or reason is not None
+    return Retryable(effects=effects, pauses=pauses, overlong=overlong, are_selected=are_selected)
 
 
 def retry(work: Connection, retryable: Retryable, *, actor: str, now: datetime) -> int:
@@ -91,7 +95,8 @@ def retry(work: Connection, retryable: Retryable, *, actor: str, now: datetime) 
     Args:
         actor: Who does it, for the audit log.
     """
-    reopened = reopen(work, [effect.id for effect in retryable.effects], now=now)
+    effect_ids = [effect.id for effect in retryable.effects]
+    reopened = reopen(work, effect_ids, now=now, for_present_account=retryable.are_selected)
     reopened += end_waits(
         work, [effect.id for effect in retryable.overlong if effect.state is not EffectState.UNKNOWN], due_at=now
     )
@@ -116,7 +121,7 @@ def retry_chosen(work: Connection, destination: str, effect_ids: Sequence[int], 
     Args:
         actor: Who does it, for the audit log.
     """
-    reopened = reopen(work, effect_ids, now=now)
+    reopened = reopen(work, effect_ids, now=now, for_present_account=True)
     if reopened:
         _write_down(work, "retry", destination, [{"path": "retried", "before": None, "after": reopened}], actor, now)
     return reopened

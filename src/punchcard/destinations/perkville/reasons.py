@@ -105,7 +105,8 @@ PERSON: Final = (
         "other_account",
         "the settings name another account than the one that it is for, or that its order was awarded in; the detail "
         "names both accounts. It was performed in neither",
-        "retry it to send it to the present account; or restore the settings, then retry it; else dismiss it",
+        "`punchcard retry --reason other_account`, or *Retry*, sends it to the present account. To send it to its own, "
+        "restore the settings, then run `punchcard retry`. Else dismiss it",
         action=Action.RETRY,
     ),
     _reason(

@@ -25,12 +25,15 @@ _REOPENED = (EffectState.PARKED, EffectState.REJECTED)
 _KEYS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old builds
 
 
-def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int:
+def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime, for_present_account: bool = False) -> int:
     """Put parked or rejected effects back in the queue with all their tries; returns how many.
 
     One with an unknown outcome is read back before anything is sent again, and so is one that ended before the
-    store was restored from an older copy: it may have been retried and delivered since. One that was parked because the
-    settings name another account is for the account that they name when it is sent.
+    store was restored from an older copy: it may have been retried and delivered since.
+
+    Args:
+        for_present_account: True to send those that were parked because the settings name another account to that one;
+            else they are parked again, unless the settings name theirs.
     """
     reopened = 0
     recovery = newest_recovery(work)
@@ -57,7 +60,7 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime) -> int
                     tries=0,
                     due_at=now,
                     finished_at=None,
-                    account=account_once_retried(),
+                    account=account_once_retried() if for_present_account else effects.c.account,
                 )
             ).rowcount
     return reopened
