@@ -3,6 +3,7 @@
 import sqlite3
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,11 @@ ROOM_BYTES: Final = 256 * 1024
 """What a disk must have room for: one with less is full, as the next commits may show."""
 
 _PAUSE_SECONDS = 0.01
+_CHUNK_BYTES: Final = 1 << 20
+# A file of this size is written again in about a second, in which others wait to write, and fits into memory.
+_REWRITTEN_BYTES_MAX: Final = 128 << 20
+# More texts take longer to search for than the file to write.
+_TEXTS_SEARCHED_MAX: Final = 300
 _LOCK_LOOK_SECONDS = 0.0005
 
 
@@ -77,3 +83,37 @@ def truncate_write_ahead_log(connection: Any) -> bool:
     except sqlite3.OperationalError:  # it is locked; if the disk fails, the next statement says so
         return False
     return not busy
+
+
+def has_leftovers(path: Path, texts: Collection[str]) -> bool:
+    """Return whether a file may have texts of deleted rows in unused parts, and is small enough to be written again.
+
+    `secure_delete` overwrites deleted rows, but not the copies that stay behind when SQLite moves rows between pages.
+
+    Args:
+        texts: Lower-cased.
+    """
+    if not texts or path.stat().st_size > _REWRITTEN_BYTES_MAX:
+        return False
+    if len(texts) > _TEXTS_SEARCHED_MAX:
+        return True
+    needles = [text.encode("utf-8", "replace") for text in texts]
+    overlap = max(map(len, needles))
+    with path.open("rb") as file:
+        before = b""
+        while chunk := file.read(_CHUNK_BYTES):
+            part = before + chunk.lower()
+            if any(needle in part for needle in needles):
+                return True
+            before = part[-overlap:]
+    return False
+
+
+def rewrite_file(connection: Any) -> bool:
+    """Write a file again without its unused parts; False if another connection writes, or the disk has no room."""
+    try:
+        connection.execute("PRAGMA temp_store = MEMORY")  # there may be no other folder to write to
+        connection.execute("VACUUM")
+    except sqlite3.OperationalError:
+        return False
+    return True

@@ -1,5 +1,8 @@
 """Deletion of a person where the data is elsewhere: a lake on S3, an event log in Kafka or PostgreSQL."""
 
+import dataclasses
+import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -223,3 +226,79 @@ def test_a_session_that_reads_nothing_is_not_waited_for(empty_postgres_url: str)
     ):
         idle.execute("SELECT 1")  # its transaction is open, and sees at its next statement what was deleted
         assert store.discard_deleted()
+
+
+def statistics_naming(url: str, text: str) -> list[tuple[Any, ...]]:
+    """Return the columns of which the server's statistics have a value with a text."""
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        return connection.execute(
+            "SELECT tablename, attname FROM pg_stats WHERE concat(most_common_vals, histogram_bounds) LIKE %s",
+            [f"%{text}%"],
+        ).fetchall()
+
+
+def test_no_statistics_of_the_server_name_a_deleted_person(tmp_path: Path, empty_postgres_url: str) -> None:
+    """They hold frequent values of each column, for every role that may read the table."""
+    with PublicApiServer(tmp_path, empty_postgres_url, CONFIG) as api:
+        api.send(*(order(ANN, number) for number in range(20)), *(order(BOB, number) for number in range(20, 30)))
+        process(api)
+        with psycopg.connect(empty_postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute("ANALYZE")
+        assert statistics_naming(empty_postgres_url, ANN[1])
+        regulation = regulate(api, "DELETE_INTERNAL", ANN[0])
+        api.run_regulations()
+        assert get(api, regulation)["overallStatus"] == "FINISHED"
+    for text in ANN:
+        assert statistics_naming(empty_postgres_url, text) == []
+    assert statistics_naming(empty_postgres_url, BOB[1])
+
+
+def test_no_statistics_of_a_log_have_replaced_bodies(empty_postgres_url: str) -> None:
+    body = json.dumps({"userId": ANN[0]})
+    with closing(PostgresEventLog(empty_postgres_url)) as log:
+        log.append([NewRecord(1, "wk", "track", "identity", body.encode(), "1.2.3.4")] * 20)
+        with psycopg.connect(empty_postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute("ANALYZE")
+        assert statistics_naming(empty_postgres_url, ANN[0].encode().hex())
+        records = log.read(0, records_max=20, bytes_max=10**6)
+        log.replace_bodies([dataclasses.replace(record, body=b"{}") for record in records])
+        assert log.discard_replaced()
+    assert statistics_naming(empty_postgres_url, ANN[0].encode().hex()) == []
+
+
+# --- unused parts of pages in SQLite
+
+
+@pytest.fixture
+def leftover(sqlite_url: str) -> Path:
+    """Return a store with bytes of deleted rows in its file, as SQLite leaves them when it moves rows between pages."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with closing(Store(sqlite_url)), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        rows = [(f"{ANN[1].upper()}-{number}",) for number in range(500)]
+        connection.executemany("INSERT INTO revisions (name, value) VALUES (?, 1)", rows)
+        connection.execute("DELETE FROM revisions WHERE name LIKE ?", [f"{ANN[1]}%"])
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert ANN[1].upper().encode() in path.read_bytes()
+    return path
+
+
+def test_bytes_in_unused_parts_of_a_file_are_overwritten(leftover: Path) -> None:
+    with closing(Store(f"sqlite:///{leftover}")) as store:
+        assert store.discard_deleted(texts=[BOB[1]])
+        assert ANN[1].upper().encode() in leftover.read_bytes()  # Bob has left nothing
+        assert store.discard_deleted(texts=[BOB[1], ANN[1]])
+        assert all(ANN[1].upper().encode() not in path.read_bytes() for path in leftover.parent.glob("*.db*"))
+        store.ping()
+
+
+def test_a_file_that_is_being_written_is_rewritten_later(leftover: Path) -> None:
+    with (
+        closing(Store(f"sqlite:///{leftover}")) as store,
+        closing(sqlite3.connect(leftover, isolation_level=None)) as writer,
+    ):
+        writer.execute("BEGIN IMMEDIATE")
+        assert not store.discard_deleted(texts=[ANN[1]])
+        writer.execute("COMMIT")
+        assert store.discard_deleted(texts=[ANN[1]])
+    assert ANN[1].upper().encode() not in leftover.read_bytes()

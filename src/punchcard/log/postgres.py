@@ -300,7 +300,7 @@ class PostgresEventLog:
             connection.execute("SET statement_timeout = 0")
             is_free = await_older_readers(lambda statement: next(connection.execute(statement))[0])
             if is_free:
-                connection.execute("VACUUM event_log_records")
+                connection.execute("VACUUM (ANALYZE) event_log_records")
             session.close()
         return is_free
 

@@ -145,7 +145,7 @@ class RecordErasure:
         with store.unit_of_work() as work:
             scrub_delivery_texts(work, ids)
         self._scrub_ledger_texts(ids)
-        detail = f"{ledger.canceled} awards were not sent any more." if ledger.canceled else ""
+        detail = f"{ledger.canceled:,} awards and other calls were not sent any more." if ledger.canceled else ""
         if may_be_incomplete and not events and not ids.emails and not effect_ids:
             detail = _EMAIL_UNKNOWN
         running = RegulationStatus.RUNNING

@@ -345,8 +345,7 @@ class DeletionRunner:
     def _finish(self, regulation: Regulation) -> bool:
         """Remove the last files and bytes once awards in flight have ended and nobody reads them."""
         now = self._clock.now()
-        identity = read_identity(self._vault, regulation)
-        progress = regulation.progress
+        identity, progress = read_identity(self._vault, regulation), regulation.progress
         if progress.files_due_at is not None and now < progress.files_due_at:
             return False
         if progress.files:
@@ -371,7 +370,8 @@ class DeletionRunner:
             if (progress, waits_for) != (regulation.progress, regulation.detail):
                 self._move(regulation, progress=progress, detail=waits_for)
             return False
-        if not self._store.discard_deleted() or not self._log.discard_replaced():
+        texts = () if regulation.only_source else identity.ids.searched_texts
+        if not self._log.discard_replaced() or not self._store.discard_deleted(texts=texts):
             self._note(regulation, _WAITS_FOR_READERS)
             return False
         digests = [

@@ -115,6 +115,11 @@ class ErasedIds(msgspec.Struct, frozen=True, rename="camel", dict=True):
     def _pattern(self) -> re.Pattern[str]:
         return _pattern_of(self._searched)
 
+    @property
+    def searched_texts(self) -> frozenset[str]:
+        """What is searched for in texts, lower-cased: plain, and as in JSON."""
+        return self._searched
+
     @cached_property
     def _searched(self) -> frozenset[str]:
         values = {*self.user_ids, *self.emails, *self.anonymous_ids, *self.others}

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,13 @@ from punchcard.postgres import (
     prove_room,
     unreachable_remedy,
 )
-from punchcard.sqlite import begin_write, enable_write_ahead_log, truncate_write_ahead_log
+from punchcard.sqlite import (
+    begin_write,
+    enable_write_ahead_log,
+    has_leftovers,
+    rewrite_file,
+    truncate_write_ahead_log,
+)
 from punchcard.sqlite import prove_room as prove_file_room
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.checkpoints import AUTOMATIC_FROM_PAGES, Checkpoints
@@ -253,10 +259,13 @@ class Store:
             except OSError as error:
                 raise StorageError(f"the store cannot be written: {error}") from error
 
-    def discard_deleted(self) -> bool:
-        """Overwrite what deleted rows have left in the write-ahead log; False if that must be tried again later.
+    def discard_deleted(self, *, texts: Collection[str] = ()) -> bool:
+        """Overwrite what deleted rows have left in the files; False if that must be tried again later.
 
         In PostgreSQL, the old versions of rows are freed: its own vacuum comes once a fifth of a table has changed.
+
+        Args:
+            texts: Lower-cased texts of the deleted rows, which must not be left in the unused parts of a SQLite file.
 
         Raises:
             StorageError: the database is away.
@@ -265,7 +274,12 @@ class Store:
             return vacuum(self._engine)
         # While it waits for readers nobody can write: then it is rather tried again.
         with closing(sqlite3.connect(self._url.database or "", timeout=_TRUNCATE_SECONDS)) as connection:
-            return truncate_write_ahead_log(connection)
+            if not truncate_write_ahead_log(connection):
+                return False
+            if not has_leftovers(Path(self._url.database or ""), texts):
+                return True
+            with self._writing:
+                return rewrite_file(connection) and truncate_write_ahead_log(connection)
 
     def keep_checkpointing(self) -> AbstractContextManager[None]:
         """Spare the commits of SQLite from copying its write-ahead log: a thread does it until the block ends."""

@@ -1,4 +1,4 @@
-"""Free old versions of rows in PostgreSQL now, rather than when its own vacuum comes."""
+"""Free old versions of rows in PostgreSQL now, and renew its statistics, rather than when its own vacuum comes."""
 
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,7 +19,10 @@ def vacuum(engine: Engine) -> bool:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             if not await_older_readers(lambda statement: connection.scalar(text(statement))):
                 return False
-            connection.execute(text("VACUUM " + ", ".join(quote(table.name) for table in metadata.sorted_tables)))
+            # The statistics of a column have some of its values.
+            connection.execute(
+                text("VACUUM (ANALYZE) " + ", ".join(quote(table.name) for table in metadata.sorted_tables))
+            )
     except SQLAlchemyError as error:
         raise StorageError(
             f"The store cannot be vacuumed: {message_of(getattr(error, 'orig', None) or error)}"
