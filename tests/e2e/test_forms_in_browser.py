@@ -84,6 +84,30 @@ def test_the_keyboard_stays_at_a_button_that_is_disabled_while_it_works(
         expect(page.get_by_role("button", name="Send test event")).to_be_focused()
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/sources/new",
+        "/settings",
+        "/settings/tokens",
+        "/alerts/channels",
+        "/protocols",
+        "/privacy",
+        "/transformations/new",
+    ],
+)
+def test_what_was_typed_into_any_form_is_not_left_without_a_question(
+    chromium: Browser, world: PublicApiServer, path: str
+) -> None:
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
+        page.goto(path)
+        page.locator("main form[method='post']").get_by_role("textbox").first.fill("typed")
+        page.locator("nav").get_by_role("link", name="Events", exact=True).click()
+        dialog = page.get_by_role("alertdialog", name="Leave without saving?")
+        dialog.get_by_role("button", name="Keep editing").click()
+        assert page.url.endswith(path)
+
+
 def test_a_form_is_sent_once_however_often_its_button_is_pressed(chromium: Browser, world: PublicApiServer) -> None:
     path = "/destinations/perkville/filters/new"
     with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:

@@ -55,8 +55,12 @@
   // --- unsaved changes ---
   const states = new Map();
   const stateOf = (form) => JSON.stringify([...new FormData(form)].filter(([name]) => name !== "_csrf"));
-  for (const form of document.querySelectorAll("form[data-guard]"))
-    states.set(form, form.dataset.guard === "unsaved" ? "" : stateOf(form));
+  // Not those that only choose rows or try something, and no passwords, which a browser fills in by itself.
+  const guarded = 'main form[method="post"]:not([data-unguarded], [data-upload], :has([autocomplete$="password"]))';
+  for (const form of document.querySelectorAll(guarded)) {
+    const wasRefused = form.matches('[data-guard="unsaved"], :has(.is-invalid, .alert-danger)'); // what was typed is not saved
+    states.set(form, wasRefused ? "" : stateOf(form));
+  }
   const isChanged = () => [...states].some(([form, state]) => form.isConnected && stateOf(form) !== state);
   let leaves = false; // by sending a form, or because the changes are discarded
   document.addEventListener("submit", (event) => {
