@@ -26,6 +26,7 @@ from punchcard.log.postgres import PostgresEventLog
 from punchcard.store.delivery.ledger_locks import lock_ledger
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import EventStatus
+from punchcard.store.routing.partition_workers import report_worker
 from punchcard.store.routing.positions import (
     ROUTING,
     advance,
@@ -245,6 +246,15 @@ def test_partitions_are_shared_evenly_as_workers_come_and_go(new: New) -> None:
         for worker in (first, third):
             world.step(worker)
     assert sorted(len(worker.routing.partitions) for worker in (first, third)) == [3, 4]
+
+
+def test_a_worker_that_stands_still_while_it_reports_does_not_forget_itself(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("punchcard.store.routing.partition_workers._FORGOTTEN_AFTER_SECONDS", 0)
+    with closing(Store(postgres_url)) as store, store.unit_of_work() as work:
+        assert [worker.id for worker in report_worker(work, "first", feeds_lake=False)] == ["first"]
+        assert [worker.id for worker in report_worker(work, "second", feeds_lake=False)] == ["second"]
 
 
 def test_the_worker_that_feeds_the_lake_routes_less(new: New, postgres_url: str) -> None:

@@ -11,7 +11,8 @@ _REPORT = text(
     f"INSERT INTO partition_workers (worker, seen_at, feeds_lake) VALUES (:worker, {_NOW}, :feeds_lake) "  # a constant
     "ON CONFLICT (worker) DO UPDATE SET seen_at = excluded.seen_at, feeds_lake = excluded.feeds_lake"
 )
-_FORGET = text(f"DELETE FROM partition_workers WHERE seen_at < {_NOW} - {_FORGOTTEN_AFTER_SECONDS * 1_000_000}")
+# Never the worker itself: it may stand still for long between the two statements.
+_FORGET = text(f"DELETE FROM partition_workers WHERE seen_at < {_NOW} - :micros AND worker <> :worker")
 _ALIVE = text("SELECT worker, feeds_lake FROM partition_workers ORDER BY worker")
 _LEAVE = text("DELETE FROM partition_workers WHERE worker = :worker")
 
@@ -29,9 +30,9 @@ class AliveWorker:
 
 
 def report_worker(work: Connection, worker: str, *, feeds_lake: bool) -> list[AliveWorker]:
-    """Report that a worker is alive; return all that are, in one order everywhere. On PostgreSQL only."""
+    """Report that a worker is alive; return all that are, itself included, in one order everywhere. PostgreSQL only."""
     work.execute(_REPORT, {"worker": worker, "feeds_lake": feeds_lake})
-    work.execute(_FORGET)
+    work.execute(_FORGET, {"worker": worker, "micros": _FORGOTTEN_AFTER_SECONDS * 1_000_000})
     return [AliveWorker(id, feeds) for id, feeds in work.execute(_ALIVE)]
 
 
