@@ -141,3 +141,18 @@ def test_all_unresolved_conflicts_keep_their_first_content(world: PublicApiServe
     assert "3 conflicts to resolve" in editor.get(path).text
     page = editor.send("POST", path, {**fields(page), "_csrf": csrf(editor)})
     assert "3 conflicts resolved: the first content counts." in editor.get(page.headers["location"]).text
+
+
+@pytest.mark.parametrize(("chosen", "account"), [({}, "business 41"), ({"reason": "other_account"}, None)])
+def test_only_who_names_the_reason_sends_awards_to_another_account(
+    world: PublicApiServer, editor: FormBrowser, chosen: dict[str, str], account: str | None
+) -> None:
+    park(world, 2)
+    with world.store.unit_of_work() as work:
+        moved = update(effects).where(effects.c.state == "parked")
+        work.execute(moved.values(account="business 41", reason="other_account"))
+    page = editor.post(PATH, do="retry", which="all", state="parked", **chosen)
+    editor.send("POST", PATH, {**fields(page), "_csrf": csrf(editor)})
+    with world.store.reading() as work:
+        accounts = set(work.scalars(select(effects.c.account).where(effects.c.state == "pending")))
+    assert accounts == {account}

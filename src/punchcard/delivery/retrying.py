@@ -115,13 +115,22 @@ def retry(work: Connection, retryable: Retryable, *, actor: str, now: datetime) 
     return reopened
 
 
-def retry_chosen(work: Connection, destination: str, effect_ids: Sequence[int], *, actor: str, now: datetime) -> int:
+def retry_chosen(
+    work: Connection,
+    destination: str,
+    effect_ids: Sequence[int],
+    *,
+    actor: str,
+    now: datetime,
+    for_present_account: bool = True,
+) -> int:
     """Put parked and rejected effects of one destination back in the queue; returns how many went.
 
     Args:
         actor: Who does it, for the audit log.
+        for_present_account: False to send those for another account to their own only, as in `Retryable.are_selected`.
     """
-    reopened = reopen(work, effect_ids, now=now, for_present_account=True)
+    reopened = reopen(work, effect_ids, now=now, for_present_account=for_present_account)
     if reopened:
         _write_down(work, "retry", destination, [{"path": "retried", "before": None, "after": reopened}], actor, now)
     return reopened

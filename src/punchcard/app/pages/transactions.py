@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from litestar import get, post
@@ -85,7 +86,9 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
     destination = find_destination(context.dependencies.workspace(), slug)
     query, params = read_ledger_query(context, destination)
     does_dismiss = context.field("do") == "dismiss"
-    act_on = dismiss_chosen if does_dismiss else retry_chosen
+    # Of all parked awards, those for another account go to their own only: nobody has looked at each.
+    are_named = context.field("which") != "all" or query.reason is not None
+    act_on = dismiss_chosen if does_dismiss else partial(retry_chosen, for_present_account=are_named)
     store, path = context.dependencies.store, page_path("destinations", slug, "transactions", **params)
 
     def change(effect_ids: Sequence[int]) -> int:
