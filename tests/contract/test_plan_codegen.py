@@ -303,7 +303,7 @@ def _node() -> list[str]:
     [
         ("{", "not JSON"),
         ("{}", "rules"),
-        ('{"rules": [1]}', "rules"),
+        ('{"rules": [1]}', "Rule 1"),
         ('{"rules": [{"type": "TRACK", "jsonSchema": {}}]}', "Rule 1"),
         ('{"rules": [{"type": "OTHER", "key": "x", "jsonSchema": {}}]}', "Rule 1"),
     ],
@@ -313,3 +313,24 @@ def test_a_file_that_is_not_a_plan_is_refused(tmp_path: Path, content: str, mess
     file.write_text(content)
     with pytest.raises(ConfigurationError, match=message):
         generate_file(file, "python", None)
+
+
+def test_every_form_of_a_plan_that_can_be_imported_has_calls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = {"type": "object", "properties": {"properties": {"properties": {"order_id": {"type": "string"}}}}}
+    export = {"name": "Shop", "rules": {"events": [{"name": "Order Completed", "version": 1, "rules": schema}]}}
+    (tmp_path / "export.json").write_text(json.dumps(export))
+    (tmp_path / "shop.csv").write_text("Event,Property,Type\nOrder Completed,order_id,string\n")
+    (tmp_path / "Order Completed.schema.json").write_text(json.dumps(schema))
+    for name in ("export.json", "shop.csv", "Order Completed.schema.json"):
+        generate_file(tmp_path / name, "python", None)
+        code = capsys.readouterr().out
+        assert "def order_completed(" in code
+        assert "'order_id': NotRequired[str]" in code
+        assert ('plan "Shop"' in code) == (name == "export.json")
+
+
+def test_a_plan_that_is_no_file_can_be_written_to_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"punchcard plan export .*shop > .*shop\.json"):
+        generate_file(tmp_path / "shop", "python", None)

@@ -161,7 +161,7 @@ def attach(
     ),
 )
 def codegen(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Tracking plan as JSON, in Segment's format.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Tracking plan as JSON in Segment's form, or as CSV.")],
     language: Annotated[str, typer.Option(metavar="python|typescript", help="Language of the generated calls.")],
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write; otherwise the terminal.")] = None,
 ) -> None:

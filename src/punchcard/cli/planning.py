@@ -24,7 +24,7 @@ from punchcard.store.engine import Store
 from punchcard.store.tracking_plans.violations import count_violations
 from punchcard.store.workspace import configuration
 from punchcard.tracking_plans.model import Action, CallEnforcement, Enforcement, TrackingPlan, TrackingPlanRule
-from punchcard.tracking_plans.plan_documents import PlanFormatError, read_csv, read_rules
+from punchcard.tracking_plans.plan_documents import PlanFormatError, read_file
 from punchcard.tracking_plans.table import TableRow, to_rows
 from punchcard.tracking_plans.validation import CompiledPlan
 from punchcard.workspace.apply import edit
@@ -242,16 +242,11 @@ def _print_preview(preview: PlanPreview, *, days: int, names: Mapping[str, str])
 
 def _read(file: Path) -> list[TrackingPlanRule]:
     try:
-        content = file.read_bytes()
-        return read_csv(content) if file.suffix.lower() == ".csv" else read_rules(content, name=_event_name(file))
+        return read_file(file.read_bytes(), file_name=file.name)
     except OSError as error:
         raise ConfigurationError(f"{file}: The file cannot be read: {error.strerror or error}.") from error
     except PlanFormatError as error:
         raise ConfigurationError(f"{file}: {error.message}") from error
-
-
-def _event_name(file: Path) -> str:
-    return file.name.removesuffix(".json").removesuffix(".schema")
 
 
 def _new_plan(workspace: Workspace, name: str, rules: Sequence[TrackingPlanRule]) -> TrackingPlan:

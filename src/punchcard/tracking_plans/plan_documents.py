@@ -55,6 +55,9 @@ _CONFIG_API_SCHEMAS: Final = {
     "group": RuleType.GROUP,
 }
 
+_NO_RULES: Final = frozenset({"$schema", "$id", "type", "title", "description", "labels"})
+"""Members of a schema that allow everything."""
+
 
 class PlanFormatError(ConfigurationError):
     """The document does not have the form of a tracking plan."""
@@ -82,6 +85,30 @@ def read_rules(content: bytes, *, name: str = "") -> list[TrackingPlanRule]:
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise PlanFormatError(f"This is not JSON: {describe_json_problem(content, error)}.") from error
     return _rules_of(document, name)
+
+
+def read_file(content: bytes, *, file_name: str) -> list[TrackingPlanRule]:
+    """Return the rules in a file: a table if its name ends with `.csv`, else JSON.
+
+    Raises:
+        PlanFormatError: It has another form.
+    """
+    if file_name.lower().endswith(".csv"):
+        return read_csv(content)
+    return read_rules(content, name=file_name.removesuffix(".json").removesuffix(".schema"))
+
+
+def read_plan_name(content: bytes) -> str:
+    """Return the name that a JSON document gives its tracking plan, "" for none."""
+    try:
+        document = msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return ""
+    for key in ("data", "trackingPlan", "tracking_plan"):
+        if isinstance(document, Mapping) and isinstance(inner := document.get(key), Mapping):
+            document = inner
+    name = document.get("name") if isinstance(document, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 def read_csv(content: bytes) -> list[TrackingPlanRule]:
@@ -227,7 +254,12 @@ def _config_api_rules(rules: Mapping[str, object]) -> list[TrackingPlanRule]:
             TrackingPlanRule(type=RuleType.TRACK.value, key=str(event["name"]), version=number, json_schema=schema)
         )
     for key, rule_type in _CONFIG_API_SCHEMAS.items():
-        if isinstance(schema := rules.get(key), Mapping) and schema.get("properties"):
+        schema = rules.get(key)
+        if isinstance(schema, Mapping) and "rules" in schema:  # as of an event
+            schema = schema["rules"]
+        if schema and not isinstance(schema, Mapping):
+            raise PlanFormatError(f'"{key}" must be a JSON Schema.')
+        if isinstance(schema, Mapping) and not schema.keys() <= _NO_RULES and schema.get("properties") != {}:
             read.append(TrackingPlanRule(type=rule_type.value, json_schema=schema))
     for key, (rule_type, section) in _CONFIG_API_SECTIONS.items():
         traits = rules.get(key)

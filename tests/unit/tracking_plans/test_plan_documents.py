@@ -66,9 +66,18 @@ def test_config_api_form_has_rules_of_all_types() -> None:
     assert rules[0].json_schema["description"] == "An A"
 
 
+def test_a_section_of_the_config_api_may_have_the_form_of_an_event() -> None:
+    traits = {"type": "object", "properties": {"traits": {"properties": {"age": {"type": "integer"}}}}}
+    required = {"type": "object", "required": ["context"]}
+    document = {"rules": {"identify": {"rules": traits}, "group": {"type": "object"}, "global": required}}
+    rules = read_rules(json.dumps(document).encode())
+    assert [(rule.type, rule.json_schema) for rule in rules] == [("COMMON", required), ("IDENTIFY", traits)]
+
+
 @pytest.mark.parametrize(
     ("content", "part"),
     [
+        (b'{"rules": {"identify": [1]}}', '"identify" must be a JSON Schema'),
         (b"", "not JSON"),
         (b"[1]", "Rule 1 must be an object"),
         (b"3", "neither a tracking plan"),
