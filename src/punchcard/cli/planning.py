@@ -18,6 +18,7 @@ from punchcard.lake.reader import LakeReader
 from punchcard.operations.plan_inference import infer_rules
 from punchcard.operations.plan_preview import PlanPreview, preview_plan
 from punchcard.operations.plan_views import export_body, plan_body, preview_body, rule_body
+from punchcard.operations.sentences import count_noun
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
@@ -160,7 +161,7 @@ def infer_plan(settings: Settings, source: str, *, name: str | None, days: int, 
         with store.reading() as work:
             rules = infer_rules(work, source, since=SystemClock().now() - timedelta(days=days))
         if not rules:
-            raise ConfigurationError(f"The source {source} has sent no events in the last {days} days.")
+            raise ConfigurationError(f"The source {source} has sent no events in the last {count_noun(days, 'day')}.")
         plan = _new_plan(workspace, name or f"Plan of {source}", rules)
         if dry_run:
             sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(export_body(plan)), indent=2) + b"\n")
@@ -226,7 +227,7 @@ def _print_preview(preview: PlanPreview, *, days: int, names: Mapping[str, str])
         },
         body=lambda known: known,
         as_json=False,
-        empty=f"All {preview.events:,} events of the last {days} days are as planned.",
+        empty=f"All {preview.events:,} events of the last {count_noun(days, 'day')} are as planned.",
     )
     if preview.violations:
         print(f"{preview.violating:,} of {preview.events:,} events violate the plan.")

@@ -16,6 +16,7 @@ from punchcard.operations.retention import (
     list_retention,
     read_days,
 )
+from punchcard.operations.sentences import count_noun
 from punchcard.runtime.assembly import open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
@@ -87,9 +88,10 @@ def _preview(settings: Settings, store: Store, data_set: DataSet, days: int | No
         return f"{data_set.title}: nothing is deleted."
     with store.reading() as work:
         count = count_expired(work, settings.lake_location(), data_set, days, now=SystemClock().now())
-    expired = "what is older" if count is None else f"{count:,} rows that are older"
+    verb = "is" if count == 1 else "are"
+    expired = "what is older" if count is None else f"{count_noun(count, 'row')} that {verb} older"
     stays = f" Kept: {data_set.retained}" if data_set.retained else ""
-    return f"{data_set.title}: {expired} than {days:,} days would be deleted. {data_set.deleted}{stays}"
+    return f"{data_set.title}: {expired} than {count_noun(days, 'day')} would be deleted. {data_set.deleted}{stays}"
 
 
 def _confirmed() -> bool:
@@ -100,7 +102,7 @@ def _confirmed() -> bool:
 
 
 def _period_text(period: Retention) -> str:
-    return f"{period.days:,} days" if period.days else "for ever"
+    return count_noun(period.days, "day") if period.days else "for ever"
 
 
 def _body(period: Retention) -> dict[str, object]:
