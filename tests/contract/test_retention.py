@@ -277,13 +277,13 @@ def test_events_of_the_lake_are_counted_by_day(tmp_path: Path, store: Store, clo
         assert count_expired(work, url, data_set, 0, now=received + timedelta(days=2)) == 0
 
 
-def test_a_command_says_one_day_and_two_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_says_one_day_and_thirty_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = read_settings({"PUNCHCARD_DATA": str(tmp_path), "PUNCHCARD_LAKE_RETENTION_DAYS": "1"})
     Store(f"sqlite:///{tmp_path}/punchcard.db").close()
-    preview_retention(settings, "reports", "2")
+    preview_retention(settings, "reports", "30")
     preview_retention(settings, "lake", "1")
     show_retention(settings, as_json=False)
     output = capsys.readouterr().out
-    assert "0 rows that are older than 2 days would be deleted" in output
+    assert "0 rows that are older than 30 days would be deleted" in output
     assert "0 rows that are older than 1 day would be deleted" in output
     assert "  1 day  " in output
