@@ -284,6 +284,6 @@ def test_a_command_says_one_day_and_thirty_days(tmp_path: Path, capsys: pytest.C
     preview_retention(settings, "lake", "1")
     show_retention(settings, as_json=False)
     output = capsys.readouterr().out
-    assert "0 rows that are older than 30 days would be deleted" in output
+    assert "what is older than 30 days would be deleted" in output
     assert "0 rows that are older than 1 day would be deleted" in output
     assert "  1 day  " in output
