@@ -294,7 +294,7 @@ def test_an_audience_is_built_counted_and_saved_live(chromium: Browser, product:
         page.get_by_label("Event", exact=True).fill("Order Completed")
         page.get_by_label("When", exact=True).first.select_option("within")
         page.get_by_label("Maximum age").fill("30")
-        page.get_by_label("Add to this condition").select_option("ask")
+        page.get_by_label("Refine this condition").select_option("ask")
         expect(page.get_by_label("Property", exact=True)).to_be_focused()
         page.get_by_label("Property", exact=True).fill("revenue")
         page.get_by_label("Comparison").select_option(">=")
@@ -344,17 +344,17 @@ def test_everything_that_the_builder_knows_is_shown_by_choosing(chromium: Browse
         page.get_by_label("When", exact=True).first.select_option("between")
         page.get_by_label("Minimum age").fill("7")
         page.get_by_label("Maximum age").fill("90")
-        page.get_by_label("Add to this condition").select_option("did_not")
+        page.get_by_label("Refine this condition").select_option("did_not")
         expect(page.get_by_label("Event of the second step")).to_be_focused()
         page.keyboard.type("Order Refunded")
         page.get_by_label("Maximum time between the steps").fill("3")
-        page.get_by_label("Add to this condition").select_option("then_ask")
+        page.get_by_label("Refine this condition").select_option("then_ask")
         expect(page.get_by_label("Property of the second step", exact=True)).to_be_focused()
         page.keyboard.type("sku")
         page.get_by_label("Comparison").select_option("same")
-        page.get_by_label("Add to this condition").select_option("source")
+        page.get_by_label("Refine this condition").select_option("source")
         page.get_by_label("Source", exact=True).select_option("website")
-        page.get_by_role("button", name="Condition", exact=True).click()
+        page.get_by_role("button", name="Add condition").click()
         page.get_by_label("Type of condition").nth(1).select_option("not_in")
         page.get_by_label("Audience", exact=True).select_option("Regulars")
         message = (
@@ -388,7 +388,7 @@ def test_what_comes_to_stand_on_the_page_listens_at_once(chromium: Browser, prod
               kind.dispatchEvent(new Event("change", { bubbles: true }));
             }).observe(document.getElementById("builder"), { childList: true, subtree: true })"""
         )
-        page.get_by_role("button", name="Condition", exact=True).click()
+        page.get_by_role("button", name="Add condition").click()
         page.get_by_label("Audience", exact=True).select_option("Regulars")
 
 

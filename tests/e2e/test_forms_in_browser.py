@@ -108,6 +108,18 @@ def test_what_was_typed_into_any_form_is_not_left_without_a_question(
         assert page.url.endswith(path)
 
 
+def test_a_rule_offers_to_be_saved_once_it_is_changed(chromium: Browser, world: PublicApiServer) -> None:
+    with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:
+        page.goto("/alerts/rules")
+        rule = page.get_by_role("row").filter(has_text="Destination paused")
+        save, severity = rule.get_by_role("button", name="Save"), rule.get_by_role("combobox")
+        expect(save).to_be_hidden()
+        severity.select_option("info")
+        expect(save).to_be_visible()
+        severity.select_option("critical")
+        expect(save).to_be_hidden()
+
+
 def test_a_form_is_sent_once_however_often_its_button_is_pressed(chromium: Browser, world: PublicApiServer) -> None:
     path = "/destinations/perkville/filters/new"
     with signed_in(chromium, f"http://127.0.0.1:{world.port}", "owner@acme.example") as page:

@@ -61,6 +61,13 @@
     const wasRefused = form.matches('[data-guard="unsaved"], :has(.is-invalid, .alert-danger)'); // what was typed is not saved
     states.set(form, wasRefused ? "" : stateOf(form));
   }
+  // In a list of many forms a button is shown once its form has something to save.
+  const mark = (form) => {
+    const button = form?.querySelector("[data-when-changed]");
+    if (button) button.classList.toggle("is-changed", states.has(form) && stateOf(form) !== states.get(form));
+  };
+  for (const type of ["input", "change"]) document.addEventListener(type, ({ target }) => mark(target.form));
+  for (const form of states.keys()) mark(form);
   const isChanged = () => [...states].some(([form, state]) => form.isConnected && stateOf(form) !== state);
   let leaves = false; // by sending a form, or because the changes are discarded
   document.addEventListener("submit", (event) => {
