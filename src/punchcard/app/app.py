@@ -123,7 +123,8 @@ def _pages() -> PlainLitestar:
         asset = await asyncio.to_thread(_gate(request).assets.read, file, gzipped=accepted)
         if asset is None:
             raise NotFoundException
-        headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+        lifetime = "public, max-age=31536000, immutable" if asset.is_requested else "no-store"
+        headers = {"Cache-Control": lifetime, "Vary": "Accept-Encoding"}
         if asset.is_gzipped:
             headers["Content-Encoding"] = "gzip"
         return Response(asset.content, media_type=asset.content_type, headers=headers)

@@ -19,11 +19,16 @@ _TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """Content of one file, as it is sent."""
+    """Content of one file, as it is sent.
+
+    Attributes:
+        is_requested: Whether it has the hash that was requested; otherwise it must not be cached under that name.
+    """
 
     content: bytes
     content_type: str
     is_gzipped: bool
+    is_requested: bool
 
 
 class _Manifest(msgspec.Struct):
@@ -35,11 +40,7 @@ class Assets:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
-        manifest = folder / "manifest.json"
-        self._files: dict[str, str] = {}
-        if manifest.is_file():
-            self._files = msgspec.json.decode(manifest.read_bytes(), type=_Manifest).files
-        self._known = set(self._files.values())
+        self._files = self._read_manifest()
 
     @property
     def are_built(self) -> bool:
@@ -53,14 +54,33 @@ class Assets:
     def read(self, file: str, *, gzipped: bool) -> Asset | None:
         """Return a file, None if it does not exist.
 
+        During an upgrade a page of one version loads its files from a process of another one, or after the files were
+        replaced: it gets those that are here, as it would be unusable without any.
+
         Args:
             file: Name after the prefix.
             gzipped: True if the browser accepts gzip.
         """
-        if file not in self._known:
+        stem, _, rest = file.partition(".")
+        extension = rest.rpartition(".")[2]
+        name = f"{stem}.{extension}"
+        present = self._files.get(name)
+        if present is not None and not (self._folder / present).exists():
+            self._files = self._read_manifest()
+            present = self._files.get(name)
+        if present is None:
             return None
-        path = self._folder / (f"{file}.gz" if gzipped else file)
-        return Asset(content=path.read_bytes(), content_type=_TYPES[file.rpartition(".")[2]], is_gzipped=gzipped)
+        path = self._folder / (f"{present}.gz" if gzipped else present)
+        return Asset(
+            content=path.read_bytes(),
+            content_type=_TYPES[extension],
+            is_gzipped=gzipped,
+            is_requested=present == file,
+        )
+
+    def _read_manifest(self) -> dict[str, str]:
+        manifest = self._folder / "manifest.json"
+        return msgspec.json.decode(manifest.read_bytes(), type=_Manifest).files if manifest.is_file() else {}
 
 
 def read_published_snippet() -> str | None:
