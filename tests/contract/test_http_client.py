@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from punchcard.destinations import http_connection
-from punchcard.destinations.http_client import HttpConnectError, HttpError, HttpTimeoutError, resolve
+from punchcard.destinations.host_lookup import resolve
+from punchcard.destinations.http_client import HttpConnectError, HttpError, HttpTimeoutError
 from punchcard.destinations.http_connection import HttpConnectionLostError, HttpInvalidResponseError
 from punchcard.testing.misbehaving_server import (
     BODY,
@@ -145,6 +147,48 @@ async def test_a_name_server_that_does_not_answer_sent_nothing() -> None:
         with pytest.raises(HttpTimeoutError) as caught:
             await post(client, seconds=SOON_SECONDS)
     assert not caught.value.may_be_sent
+
+
+async def test_a_name_server_that_does_not_answer_keeps_no_other_destination_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names: list[str] = []
+    answering_again = threading.Event()
+    original = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: Any, **options: Any) -> Any:
+        names.append(host)
+        if host == "silent.example":
+            answering_again.wait()
+            raise socket.gaierror("no answer")
+        return original(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    async with (
+        serving(answer_forever) as server,
+        client_of("http://silent.example", connections_max=100) as silent,
+        client_of(f"http://localhost:{server.port}") as other,
+    ):
+        waiting = [asyncio.create_task(post(silent)) for _ in range(100)]
+        await wait_for(lambda: "silent.example" in names)
+        assert (await post(other)).status == 201
+        answering_again.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(result, HttpConnectError) for result in results)
+    assert names.count("silent.example") == 1
+
+
+async def test_closing_ends_what_waits_for_a_name() -> None:
+    async def resolve(host: str, port: int) -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    async with client_of("http://slow.example", resolve=resolve) as client:
+        waiting = asyncio.create_task(post(client))
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(HttpConnectError):
+            await waiting
 
 
 async def test_a_handshake_of_tcp_that_does_not_end_sent_nothing() -> None:

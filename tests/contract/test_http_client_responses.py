@@ -357,6 +357,21 @@ async def test_an_idle_connection_is_closed_after_a_while(monkeypatch: pytest.Mo
     assert server.connections == 2
 
 
+async def test_an_idle_connection_is_ended_and_not_reset() -> None:
+    ends: list[bytes] = []
+
+    async def serve(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.send(CREATED)
+        ends.append(await peer.reader.read())  # a reset would be an error
+
+    async with serving(serve) as server:
+        async with client_of(server.url) as client:
+            await post(client)
+        await wait_for(lambda: server.open == 0)
+    assert ends == [b""]
+
+
 async def test_closing_ends_what_is_under_way() -> None:
     async with serving(answering(b"")) as server:
         async with client_of(server.url) as client:

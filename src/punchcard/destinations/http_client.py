@@ -10,13 +10,14 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
 import aiohappyeyeballs
 from yarl import URL
 
+from punchcard.destinations.host_lookup import AddressInfo, HostLookup, Resolve, resolve
 from punchcard.destinations.http_connection import (
     HttpConnectError,
     HttpConnection,
@@ -27,11 +28,7 @@ from punchcard.destinations.http_connection import (
     HttpTimeoutError,
 )
 
-__all__ = ["HttpClient", "HttpConnectError", "HttpDeadline", "HttpError", "HttpResponse", "HttpTimeoutError", "Resolve"]
-
-AddressInfo = tuple[Any, ...]
-Resolve = Callable[[str, int], Awaitable[Sequence[AddressInfo]]]
-"""Returns the addresses of a host name and a port, as `socket.getaddrinfo` does."""
+__all__ = ["HttpClient", "HttpConnectError", "HttpDeadline", "HttpError", "HttpResponse", "HttpTimeoutError"]
 
 # Below the five seconds after which many servers close an idle connection: a request must not meet its end.
 _KEEP_ALIVE_SECONDS: Final = 4.0
@@ -44,11 +41,6 @@ _READS: Final = frozenset({"GET", "HEAD"})
 _TARGET: Final = re.compile(r"/[!-~]*")
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-
-
-async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
-    """Return the addresses of a host. Not remembered: a name that moves is followed with the next connection."""
-    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 class HttpClient:
@@ -84,7 +76,7 @@ class HttpClient:
         self._fixed = f"Host: {parsed.host_port_subcomponent}\r\n" + _fields(dict(fixed.values()))
         self._body_fixed = _fields(body_headers or {})
         self._open_socket = open_socket
-        self._resolve = resolve
+        self._lookup = HostLookup(self._host, self._port, resolve)
         self._slots = asyncio.Semaphore(connections_max)
         self._idle: list[tuple[HttpConnection, float]] = []  # the newest last
         self._open: set[HttpConnection] = set()
@@ -128,6 +120,7 @@ class HttpClient:
     async def close(self) -> None:
         """Close all connections."""
         self._is_closed = True
+        self._lookup.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._idle.clear()
@@ -223,7 +216,7 @@ class HttpClient:
 
     async def _open_connection(self, seconds: float) -> HttpConnection:
         loop = asyncio.get_running_loop()
-        addresses: Any = await self._resolve(self._host, self._port)
+        addresses: Any = await self._lookup.addresses()
         sock = await aiohappyeyeballs.start_connection(
             addresses,
             happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,

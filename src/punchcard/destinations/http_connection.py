@@ -1,6 +1,8 @@
 """One HTTP/1.1 connection of a client: a request at a time, and the response that belongs to it."""
 
 import asyncio
+import socket
+import struct
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -13,6 +15,7 @@ import msgspec
 _HEAD_BYTES_MAX: Final = 64 * 1024
 # Framing around the bytes of a body: a chunk of one byte costs six, and may have extensions.
 _FRAMING_FACTOR: Final = 16
+_NO_RESET: Final = struct.pack("ii", 0, 0)  # a `struct linger`: off
 _CONTINUE: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
 _OK: Final = 200
@@ -176,9 +179,14 @@ class HttpConnection(asyncio.Protocol):
             self._result = None
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once. If a request is under way, it is reset: nothing of it is sent any more."""
+        self._close(is_reset=self._result is not None or not self._is_usable)
+
+    def _close(self, *, is_reset: bool) -> None:
         self._is_usable = False
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
+            if not is_reset:  # what would be an error in the logs of the other end
+                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_RESET)
             # Not `close`, which waits for what may never be accepted: bytes in the buffer, the other end of TLS.
             self._transport.abort()
 
@@ -314,7 +322,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._is_over = True
         if not is_reusable:
-            self.abort()
+            self._close(is_reset=not is_complete)
         if self._result is None or self._result.done():
             return
         body = b"".join(self._parts)[: self._body_bytes_max]

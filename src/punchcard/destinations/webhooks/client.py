@@ -9,7 +9,8 @@ from yarl import URL
 
 from punchcard import __version__
 from punchcard.clock import Clock, SystemClock
-from punchcard.destinations.http_client import HttpClient, HttpDeadline, HttpError, Resolve, resolve
+from punchcard.destinations.host_lookup import Resolve, resolve
+from punchcard.destinations.http_client import HttpClient, HttpDeadline, HttpError
 from punchcard.destinations.network import NetworkPolicy
 from punchcard.destinations.port import Effect, Finding, Performed
 from punchcard.destinations.webhooks.connections import refused_addresses, socket_opener
