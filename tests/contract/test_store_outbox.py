@@ -1,7 +1,7 @@
 """The promise of the outbox on both engines: in order within a customer, one worker each, nothing forgotten."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -339,6 +339,31 @@ def test_reopening_gives_fresh_tries_and_asks_first_where_the_outcome_is_not_kno
     assert (again.state, again.tries, again.attempts, again.reason) == (after, 0, 1, "retried")
     assert (again.due_at, again.finished_at) == (clock.now(), None)
     assert claimable_keys(store, clock) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("later", "state", "reopened"),
+    [
+        pytest.param({"vip": True}, EffectState.DELIVERED, 0, id="a newer value was sent"),
+        pytest.param({"vip": True}, None, 0, id="a newer value is queued"),
+        pytest.param({"vip": True}, EffectState.REJECTED, 1, id="a newer value was refused"),
+        pytest.param({"tier": 1}, EffectState.DELIVERED, 1, id="another property"),
+    ],
+)
+def test_an_older_value_is_not_reopened_behind_a_newer_one(
+    store: Store, clock: ManualClock, later: dict[str, object], state: EffectState | None, reopened: int
+) -> None:
+    def put(key: str, attributes: Mapping[str, object], state: EffectState | None) -> None:
+        with store.unit_of_work() as work:
+            outbox.add(work, [new_effect(key, quantity=None, attributes=attributes)], now=clock.now())
+            if state is not None:
+                ended = {"state": state, "reason": None, "detail": None, "due_at": clock.now(), "now": clock.now()}
+                outbox.put(work, stored_effect(work, key).id, **ended)  # type: ignore[arg-type]
+
+    put("older", {"vip": False}, EffectState.PARKED)
+    put("newer", later, state)
+    with store.unit_of_work() as work:
+        assert reopen(work, [stored_effect(work, "older").id], now=clock.now()) == reopened
 
 
 def test_only_parked_and_rejected_effects_are_reopened(store: Store, clock: ManualClock) -> None:

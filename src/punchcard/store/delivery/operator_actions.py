@@ -1,9 +1,10 @@
 """What an operator does to effects that need attention: retry or dismiss."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, false, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, false, func, not_, or_, select, true, update
 
 from punchcard.store.delivery.accounts import account_once_retried
 from punchcard.store.delivery.counts import count_ends, ended_of
@@ -39,6 +40,7 @@ def reopen(work: Connection, effect_ids: Sequence[int], *, now: datetime, for_pr
     recovery = newest_recovery(work)
     for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
         chunk = _without_superseded(work, effect_ids[start_at : start_at + _KEYS_PER_QUERY])
+        chunk = _without_old_values(work, chunk)
         count_ends(work, [row for row in ended_of(work, chunk) if row.state in _REOPENED], sign=-1)
         for state, uncertain in ((EffectState.UNKNOWN, True), (EffectState.PENDING, False)):
             doubt: ColumnElement[bool] = func.coalesce(
@@ -85,6 +87,43 @@ def _without_superseded(work: Connection, effect_ids: Sequence[int]) -> list[int
         )
     )
     return [effect_id for effect_id in effect_ids if effect_id not in superseded]
+
+
+def _without_old_values(work: Connection, effect_ids: Sequence[int]) -> list[int]:
+    """Return the effects without older values of attributes that have a newer one, delivered or in the queue."""
+    columns = effects.c
+    attributes = select(columns.id, columns.destination, columns.customer, columns.attributes).where(
+        columns.attributes.is_not(None)
+    )
+    candidates = work.execute(attributes.where(columns.id.in_(effect_ids))).all()
+    if not candidates:
+        return list(effect_ids)
+    is_newer = or_(columns.is_open == true(), columns.state == EffectState.DELIVERED)
+    of_customers = attributes.where(
+        columns.destination.in_({row.destination for row in candidates}),
+        columns.customer.in_({row.customer for row in candidates}),
+        is_newer,
+    )
+    newest: dict[tuple[str, str, str], int] = {}
+    for row in work.execute(of_customers):
+        for name in _attribute_names(row.attributes):
+            place = row.destination, row.customer, name
+            newest[place] = max(row.id, newest.get(place, 0))
+    old = {
+        row.id
+        for row in candidates
+        for name in _attribute_names(row.attributes)
+        if newest.get((row.destination, row.customer, name), 0) > row.id
+    }
+    return [effect_id for effect_id in effect_ids if effect_id not in old]
+
+
+def _attribute_names(attributes: str) -> Collection[str]:
+    try:
+        decoded = json.loads(attributes)
+    except ValueError:  # a damaged row, which delivery parks
+        return ()
+    return decoded if isinstance(decoded, dict) else ()
 
 
 def supersede(work: Connection, effect_id: int, *, detail: str, now: datetime) -> bool:
