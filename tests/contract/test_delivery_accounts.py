@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import update
@@ -86,7 +86,7 @@ class _World:
 def world(store_url: str) -> Iterator[_World]:
     store = Store(store_url)
     with store.unit_of_work() as work:
-        outbox.add(work, [new_effect(_KEY)], now=SystemClock().now())
+        outbox.add(work, [new_effect(_KEY)], now=_BEFORE)
     yield _World(store, _Settings(account="business 41"))
     store.close()
 
@@ -146,7 +146,7 @@ def _deliver_one(world: _World) -> None:
     """Deliver an award of another customer in the present account."""
     delivered = replace(new_effect("SEG:perkville:ORDER:o9:order-completed", customer="eve@example.com"))
     with world.store.unit_of_work() as work:
-        outbox.add(work, [delivered], now=_BEFORE)
+        outbox.add(work, [delivered], now=_BEFORE - timedelta(days=1))  # so that it is due first
     (sent,) = world.attempts()
     assert sent.effect.effect_key == delivered.effect_key
     world.end(sent, Performed(status=201, partner_id="p9"), room=0)
@@ -171,6 +171,21 @@ def test_a_queued_award_is_sent_to_no_other_account_before_an_operator_retries_i
     (sent,) = world.attempts()
     (again,) = world.end(sent, RetryableError("busy", code="partner_unavailable"))
     assert (again.action, again.account) == (Action.SEND, "business 42")
+
+
+def test_an_award_that_was_planned_just_now_waits_for_delivery_to_see_the_settings(world: _World) -> None:
+    _deliver_one(world)
+    _plan_for(world, "business 42")
+    with world.store.unit_of_work() as work:
+        work.execute(update(effects).where(effects.c.effect_key == _KEY).values(created_at=SystemClock().now()))
+    assert world.attempts() == []
+    assert (world.effect().state, world.effect().reason) == (EffectState.PENDING, OTHER_ACCOUNT)
+    assert world.effect().due_at > SystemClock().now()
+    with world.store.unit_of_work() as work:
+        work.execute(update(effects).where(effects.c.effect_key == _KEY).values(due_at=_BEFORE))
+    world.move_to("business 42")
+    (sent,) = world.attempts()
+    assert sent.account == "business 42"
 
 
 def test_a_retry_of_all_sends_an_award_to_its_own_account_only(world: _World) -> None:

@@ -27,6 +27,8 @@ from punchcard.store.delivery.effects import (
     StoredEffect,
 )
 
+# Routing may see changed settings before delivery does, in another process or on another machine.
+_SETTINGS_SPREAD: Final = timedelta(seconds=10)
 _SENT_NOWHERE: Final = (
     "It is for {planned}, and the settings name {current} now: it was performed in neither. Retry it to send it to "
     "{current}. To send it to {planned}, restore those settings, then run `punchcard retry`. Else dismiss it."
@@ -70,8 +72,7 @@ class Beginning:
         if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):
             attempt = self._begin_in_doubt(effect, account, is_elsewhere=is_elsewhere)
         elif is_elsewhere and not self._may_follow_settings:
-            detail = _SENT_NOWHERE.format(planned=effect.account, current=account)
-            self._park(effect, reason=OTHER_ACCOUNT, detail=detail)
+            self._keep_from(account, effect)
             attempt = None
         else:
             attempt = self._begin_send(effect, account)
@@ -167,6 +168,18 @@ class Beginning:
             options=target.options,
             now=now,
             orders=self._orders,
+        )
+
+    def _keep_from(self, account: str | None, effect: StoredEffect) -> None:
+        """Park an effect that is for another account; one that was planned just now waits a moment before."""
+        now = self._clock.now()
+        may_be_ahead_until = effect.created_at + _SETTINGS_SPREAD
+        self._move(
+            effect,
+            state=effect.state if now < may_be_ahead_until <= now + _SETTINGS_SPREAD else EffectState.PARKED,
+            reason=OTHER_ACCOUNT,
+            detail=_SENT_NOWHERE.format(planned=effect.account, current=account),
+            due_at=max(now, may_be_ahead_until),
         )
 
     def _park(self, effect: StoredEffect, *, reason: str, detail: str) -> None:
