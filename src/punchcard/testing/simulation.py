@@ -138,6 +138,8 @@ def run_until_idle(world: World) -> None:
             ids = sum(effect.id for effect in ledger.needing_a_person(connection))
         if ids == needing:  # the last retry changed nothing
             world.feed_lake()
+            while world.feed.is_behind:  # after a crash one flush brings only some of what the lake lacks
+                world.feed_lake()
             return
         needing = ids
         world.retry()
