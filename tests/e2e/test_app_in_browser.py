@@ -451,7 +451,7 @@ def test_a_parked_award_is_put_back_and_another_put_aside(
         page.locator(".list-tools").get_by_role("button", name="Retry").click()
         expect(page.get_by_role("status").first).to_contain_text("1 award back in the queue")
         product.wait_for_status("parked-1", "delivered")
-        page.get_by_label("Transactions", exact=True).select_option("all")
+        page.get_by_role("button", name=re.compile("^Select all")).click()
         page.get_by_role("button", name="Dismiss").click()
         page.get_by_role("button", name="Dismiss 1 award").click()
         expect(page.get_by_role("status").first).to_contain_text("1 award dismissed")

@@ -8,7 +8,7 @@ from punchcard.app.assets import Assets
 
 
 def build(folder: Path, digest: str) -> None:
-    """Write the files as `assets/build.py` does, which removes those of before."""
+    """Write the files as `assets/build.py` does, which removes the previous ones."""
     for file in folder.iterdir():
         file.unlink()
     (folder / f"app.{digest}.js").write_text(digest)

@@ -268,6 +268,7 @@
     const { form } = which;
     const words = form.querySelector("[data-bulk-words]");
     const all = form.querySelector("[data-bulk-page]");
+    const every = form.querySelector("[data-bulk-every]");
     const boxes = [...form.querySelectorAll("input[type=checkbox][name=id]")];
     const { bulkNoun: noun, bulkNouns: nouns, bulkTotal: total } = words.dataset;
     const show = () => {
@@ -276,6 +277,7 @@
       all.indeterminate = count > 0 && count < boxes.length;
       const selected = `${count} ${count === 1 ? noun : nouns} selected`;
       words.textContent = which.value === "all" ? `All ${total} ${nouns} that match are selected` : count ? selected : "";
+      every.textContent = which.value === "all" ? "Clear selection" : `Select all ${total}`;
     };
     all.hidden = !boxes.length;
     all.addEventListener("change", () => {
@@ -288,10 +290,13 @@
         which.value = "chosen";
         show();
       });
-    which.addEventListener("change", () => {
+    every.addEventListener("click", () => {
+      which.value = which.value === "all" ? "chosen" : "all";
       for (const box of boxes) box.checked = which.value === "all";
       show();
     });
+    which.hidden = true;
+    every.hidden = !boxes.length;
     which.value = "chosen"; // a browser keeps it when the page is reloaded
     show();
   }
