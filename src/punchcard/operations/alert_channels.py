@@ -20,7 +20,7 @@ from punchcard.operations.sentences import count_noun
 from punchcard.store.operations.alert_notices import NoticeType
 from punchcard.store.operations.alerts import AlertState
 from punchcard.workspace.alert_rules import Severity
-from punchcard.workspace.alert_settings import is_webhook, url_scheme
+from punchcard.workspace.alert_settings import channel_type, is_webhook
 from punchcard.workspace.model import AlertChannel
 
 if TYPE_CHECKING:
@@ -154,13 +154,13 @@ def _notify(channel: AlertChannel, notice: Notice, context: SendingContext) -> N
 
     service = apprise.Apprise()
     if not service.add(channel.url.strip()):
-        raise ChannelError(f"Apprise cannot use this {url_scheme(channel.url)}:// URL")
+        raise ChannelError(f"Apprise cannot use this {channel_type(channel.url)} URL")
     kinds = {Severity.WARNING.value: apprise.NotifyType.WARNING, Severity.CRITICAL.value: apprise.NotifyType.FAILURE}
     notify_service(
         service,
         title=notice_subject(notice),
         text=notice_text(notice, context.zone),
-        scheme=url_scheme(channel.url),
+        scheme=channel_type(channel.url),
         kind=apprise.NotifyType.SUCCESS
         if notice.type is NoticeType.RESOLVED
         else kinds.get(notice.body.severity, apprise.NotifyType.INFO),

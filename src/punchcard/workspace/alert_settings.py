@@ -24,6 +24,12 @@ _SEALED: Final = "$sealed:"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _QUIET = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)-([01]?\d|2[0-3]):([0-5]\d)")
 _WEB: Final = ("http", "https")
+# As these chats show them for copying. They accept their own format only, which Apprise writes.
+_CHATS: Final = {
+    "slack": re.compile(r"https://hooks\.slack\.com/services/", re.IGNORECASE),
+    "discord": re.compile(r"https://discord(?:app)?\.com/api/webhooks/", re.IGNORECASE),
+    "gchat": re.compile(r"https://chat\.googleapis\.com/v1/spaces/", re.IGNORECASE),
+}
 # Apprise would send these from its own HTTP client, past the check of private addresses; the last ones act on this
 # machine instead of sending anything.
 _REFUSED_SCHEMES: Final = frozenset(
@@ -36,12 +42,14 @@ _REFUSED_SCHEMES: Final = frozenset(
 
 def is_webhook(url: str) -> bool:
     """Return whether a channel with this URL is the generic webhook."""
-    return url_scheme(url) in _WEB
+    return channel_type(url) == "webhook"
 
 
 def channel_type(url: str) -> str:
     """Return what a channel with this URL is: `webhook`, or the scheme of Apprise."""
-    return "webhook" if is_webhook(url) else url_scheme(url)
+    if url_scheme(url) not in _WEB:
+        return url_scheme(url)
+    return next((chat for chat, beginning in _CHATS.items() if beginning.match(url.strip())), "webhook")
 
 
 def url_scheme(url: str) -> str:
@@ -173,9 +181,11 @@ def _url_problems(path: KeyPath, channel: AlertChannel, *, allow_masks: bool) ->
     elif not _is_apprise_url(url):
         # The URL is not shown: it may hold a password.
         message = "Is neither an https:// URL nor one that Apprise knows, such as mailto://smtp.example.com."
+        if url_scheme(url) in _WEB:
+            message = "Is not a whole webhook URL of this chat. Copy it there once more."
         yield Problem(path=(*path, "url"), message=message)
     elif channel.secret:
-        yield Problem(path=(*path, "secret"), message="Signs webhooks only. This URL is not an https:// one.")
+        yield Problem(path=(*path, "secret"), message="Signs webhooks only. Leave it empty for mail and chats.")
 
 
 def _webhook_problems(path: KeyPath, url: str, secret: str) -> Iterator[Problem]:

@@ -9,6 +9,9 @@ import pytest
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.alert_rules import DEFAULT_RULES, RULES, AlertKind, Severity, effective_rules
 from punchcard.workspace.alert_settings import (
+    channel_problems,
+    channel_type,
+    is_webhook,
     mask_channel,
     parse_quiet_hours,
     restore_secrets,
@@ -184,3 +187,25 @@ def test_a_rule_describes_its_default_in_proper_english(kind: AlertKind) -> None
 def test_a_stored_change_that_cannot_be_read_leaves_the_default() -> None:
     rules = effective_rules([AlertRule(rule="disk", severity="awful", threshold=-1), AlertRule(rule="nothing")])
     assert rules[AlertKind.DISK].is_default
+
+
+@pytest.mark.parametrize(
+    ("url", "type_"),
+    [
+        ("https://hooks.slack.com/services/T0000000A/B0000000B/abcdefghijklmnopqrstuvwx", "slack"),
+        (f"https://discord.com/api/webhooks/123456789012345678/{'a' * 68}", "discord"),
+        ("https://chat.googleapis.com/v1/spaces/AAAA/messages?key=abc&token=def", "gchat"),
+        ("https://hooks.example.com/services/T0000000A/B0000000B/abcdefghijklmnopqrstuvwx", "webhook"),
+        ("https://example.com/https://hooks.slack.com/services/a/b/c", "webhook"),
+        (MAIL, "mailto"),
+    ],
+)
+def test_the_webhook_url_of_a_chat_is_a_channel_of_that_chat(url: str, type_: str) -> None:
+    assert (channel_type(url), is_webhook(url)) == (type_, type_ == "webhook")
+    assert list(channel_problems([replace(CHANNEL, url=url)], allow_masks=False)) == []
+
+
+def test_a_part_of_the_webhook_url_of_a_chat_is_refused() -> None:
+    channel = replace(CHANNEL, url="https://hooks.slack.com/services/T0000000A")
+    (problem,) = channel_problems([channel], allow_masks=False)
+    assert problem.message == "Is not a whole webhook URL of this chat. Copy it there once more."
