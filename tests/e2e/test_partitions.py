@@ -4,11 +4,13 @@ import itertools
 import json
 import signal
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import psycopg
 import pytest
@@ -27,6 +29,7 @@ SOURCES = (WRITE_KEY, "wk_till")
 PARTITIONS = 5
 TOPIC = "orders"
 _PAUSE_SECONDS = 0.05
+_RANDOM_SECONDS = 300
 
 
 class Customers(threading.Thread):
@@ -279,6 +282,49 @@ def wait_until_caught_up(customers: Customers, sandbox: SandboxProcess) -> None:
     wait_until(lambda: len(customers.all_orders()) >= count)
     expected = {f"SEG:perkville:ORDER:{order}:order-completed" for order in customers.all_orders()}
     wait_until(lambda: expected <= {transaction["trans_source_id"] for transaction in sandbox.transactions()})
+
+
+@pytest.mark.soak  # five minutes
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("environment", ["postgresql", pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True)
+def test_workers_that_freeze_and_die_at_random_award_each_order_once(
+    postgres_url: str, sandbox: SandboxProcess, workers: Workers, serving: ProductProcess, seed: int
+) -> None:
+    chance = Random(seed)
+    for _ in range(3):
+        workers.start()
+    customers = Customers(serving)
+    customers.start()
+    thaws: dict[int, float] = {}  # when each frozen worker goes on
+    try:
+        end = time.monotonic() + _RANDOM_SECONDS
+        while time.monotonic() < end:
+            time.sleep(chance.uniform(0, 8))
+            for number in [number for number, at in thaws.items() if at < time.monotonic()]:
+                workers.running[number].signal(signal.SIGCONT)
+                del thaws[number]
+            awake = [number for number in workers.running if number not in thaws]
+            draw = chance.random()
+            if draw < 0.45 and len(awake) > 1:
+                number = chance.choice(awake)
+                workers.running[number].signal(signal.SIGSTOP)
+                thaws[number] = time.monotonic() + chance.choice([1, 5, 20, 34, 40, 60])
+            elif draw < 0.7 and len(workers.running) > 2:
+                number = chance.choice(list(workers.running))
+                workers.running.pop(number).kill()
+                thaws.pop(number, None)
+            elif len(workers.running) < 3:
+                workers.start()
+    finally:
+        for number in thaws:
+            workers.running[number].signal(signal.SIGCONT)
+        customers.stop()
+    assert_all_awarded_once(customers, serving, sandbox)
+    workers.stop()
+    assert_all_awarded_once(customers, serving, sandbox)
+    assert duplicates_in(postgres_url) == {"same_effect": customers.repeats}
+    assert_in_order(postgres_url)
+    assert workers.defects() == []
 
 
 @pytest.mark.soak  # without a free core, Kafka's controllers may elect none of them within two minutes
