@@ -41,10 +41,12 @@ def statuses(product: ProductProcess, message_ids: list[str], destination: str) 
     return Counter((str(result.get("status")), str(result.get("reason"))) for result in traced)
 
 
-def apply(product: ProductProcess, changed: Mapping[str, object]) -> None:
+def apply(product: ProductProcess, changed: Mapping[str, object]) -> str:
+    """Apply a changed config file; return what is warned of."""
     product.write_config(changed)
     applied = command("apply", str(product.config), "--data", str(product.data))
     assert applied.returncode == 0, applied.stderr
+    return applied.stderr
 
 
 def retry_all(product: ProductProcess) -> None:
@@ -68,7 +70,8 @@ def test_no_business_gets_an_order_twice_if_two_destinations_are_swapped(tmp_pat
         queued = [order(product, number) for number in range(1, ORDERS + 1)]
         wait_until(lambda: statuses(product, queued, "second")["delivered", "None"] == ORDERS)
 
-        apply(product, content(second, first))
+        warning = apply(product, content(second, first))
+        assert f"{ORDERS} queued awards are for business 41 at {first.url}" in warning
         wait_until(lambda: statuses(product, queued, "first")["parked", "other_account"] == ORDERS)
         detail = results(product, queued[0])["first"]["detail"]
         assert first.url in detail

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from punchcard.clock import Clock
 from punchcard.lake.reader import LakeReader
+from punchcard.operations.moved_accounts import warn_of_moved_accounts
 from punchcard.operations.unknown_names import find_unknown_names
 from punchcard.store.engine import Store
 from punchcard.traces.filter_reach import tell_reach
@@ -22,16 +23,18 @@ class SaveWarnings:
         definitions: Audiences and computed traits that use unknown names.
         controls: Controls of properties that awards, identity, audiences or filters use.
         unused: Destinations that get nothing from anywhere.
+        moved: Destinations that name another account than the one that queued awards are for.
     """
 
     filters: Sequence[str]
     definitions: Sequence[str]
     controls: Sequence[str] = ()
     unused: Sequence[str] = ()
+    moved: Sequence[str] = ()
 
     def all(self) -> list[str]:
         """Return all warnings."""
-        return [*self.filters, *self.definitions, *self.controls, *self.unused]
+        return [*self.filters, *self.definitions, *self.controls, *self.unused, *self.moved]
 
 
 def find_save_warnings(
@@ -47,6 +50,7 @@ def find_save_warnings(
             f"{names[slug]}: It has no source, and no audience or trait is synced to it, so it gets nothing."
             for slug in sorted(_unused(after) - _unused(before))
         ],
+        moved=warn_of_moved_accounts(before, after, store=store, names=names),
     )
 
 
