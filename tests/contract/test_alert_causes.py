@@ -11,6 +11,7 @@ from sqlalchemy import insert, update
 from tests.contract.alert_world import World, add_effects
 
 from punchcard.operations.alert_evaluation import AlertEvaluator
+from punchcard.store.delivery import outbox
 from punchcard.store.delivery.counts import CountKey, add_counts
 from punchcard.store.delivery.schema import delivery_attempts, effects
 from punchcard.store.operations.alerts import AlertState
@@ -20,6 +21,7 @@ from punchcard.store.workspace.config_file_status import (
     clear_config_file_problem,
     write_config_file_problem,
 )
+from punchcard.testing.effects import new_effect
 
 
 @pytest.fixture
@@ -166,6 +168,9 @@ CAUSES: dict[str, tuple[str, Callable[[Any, World], Callable[[Any], None]]]] = {
 def test_what_waits_for_a_customer_whom_the_partner_does_not_know_raises_no_alert(world: World) -> None:
     with world.store.unit_of_work() as work:
         fail_attempts(work, world, started=timedelta(minutes=6), reason="no_connection")
+        work.execute(update(effects).values(item=None, kind="user_property"))
+        later = new_effect("behind", customer="c0@example.com", attributes={"vip": False})
+        outbox.add(work, [later], now=world.clock.now())
         work.execute(update(effects).values(created_at=world.clock.now() - timedelta(minutes=61)))
     world.look()
     assert not world.open_kinds() & {"unreachable", "queue_age"}

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.schema import effects
-from punchcard.store.delivery.waiting import NO_CONNECTION
+from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 from punchcard.testing.effects import new_effect
 from punchcard.testing.operators import FormBrowser, add_operators, signed_in
 from punchcard.testing.public_api import PublicApiServer
@@ -177,6 +177,7 @@ def test_what_waits_for_an_unknown_customer_is_not_the_oldest_queued_award(
     with world.store.unit_of_work() as work:
         outbox.add(work, [new_effect("waits", attributes={"vip": True}, message_id="waits")], now=world.clock.now())
         work.execute(update(effects).values(state=EffectState.RETRYING, reason=NO_CONNECTION))
+        outbox.add(work, [new_effect("behind", attributes={"vip": False}, message_id="behind")], now=world.clock.now())
     world.send(CHECKED_IN)  # Home shows no figures before the first event
     oldest = re.compile(r'Oldest queued award</div>\s*<div class="h1 mb-0[^"]*">(?:<a href="([^"]+)"|none)')
     world.configure(CONFIG.replace('"Checked In" =', '"Something" ='))

@@ -4,17 +4,21 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.operations.alerts import find_alerts
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.effects import NewEffect
+from punchcard.store.delivery.effects import EffectState, NewEffect
+from punchcard.store.delivery.schema import effects
+from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 from punchcard.store.engage import engage_tables
 from punchcard.store.engage.schema import sync_calls, synced
 from punchcard.store.engine import Store
+from punchcard.testing.effects import new_effect
 from punchcard.testing.engage_world import EngageWorld
 from punchcard.testing.sync_world import BEGIN, DEFINITION, KEY, SyncWorld
+from punchcard.workspace.computations import OWN_SOURCES
 
 
 @pytest.fixture
@@ -311,6 +315,28 @@ def test_a_destination_that_is_behind_with_awards_gets_nothing_else(sync):
     assert sync.synced_values() == []
     with sync.store.unit_of_work() as work:
         work.exec_driver_sql("UPDATE effects SET is_open = false, state = 'delivered'")
+    sync.run_until_idle()
+    assert sync.synced_values() == [("ann@example.com", True)]
+
+
+def test_changes_of_people_whom_a_destination_does_not_know_leave_room_for_others(sync):
+    def calls(value):
+        return [
+            new_effect(
+                f"{number} {value}",
+                customer=f"{number}@example.com",
+                attributes={KEY: value},
+                source=f"{OWN_SOURCES}perkville",
+                received_at=BEGIN,
+            )
+            for number in range(300)
+        ]
+
+    with sync.store.unit_of_work() as work:
+        outbox.add(work, calls(value=True), now=BEGIN)
+        work.execute(update(effects).values(state=EffectState.RETRYING, reason=NO_CONNECTION))
+        outbox.add(work, calls(value=False), now=BEGIN)
+    sync.order("ann")
     sync.run_until_idle()
     assert sync.synced_values() == [("ann@example.com", True)]
 

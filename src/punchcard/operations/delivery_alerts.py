@@ -19,7 +19,6 @@ from punchcard.store.delivery.undelivered import (
     parked_awards,
     rejected_awards,
 )
-from punchcard.store.delivery.waiting import NO_CONNECTION
 from punchcard.workspace.alert_rules import AlertKind
 from punchcard.workspace.snapshot import Snapshot
 
@@ -47,7 +46,7 @@ def find_old_queues(work: Connection, snapshot: Snapshot, now: datetime) -> Iter
     rule = snapshot.alert_rules[AlertKind.QUEUE_AGE]
     oldest: dict[str, datetime] = {}
     counts: dict[str, int] = defaultdict(int)
-    for entry in open_backlog(work, _delivering(work, snapshot), without_reason=NO_CONNECTION):
+    for entry in open_backlog(work, _delivering(work, snapshot), with_unknown_customers=False):
         oldest[entry.destination] = min(entry.oldest_created_at, oldest.get(entry.destination, entry.oldest_created_at))
         counts[entry.destination] += entry.count
     for slug, since in sorted(oldest.items()):

@@ -34,6 +34,7 @@ from punchcard.store.delivery.schema import (
     delivery_attempts,
     effects,
 )
+from punchcard.store.delivery.unknown_customers import IS_BEHIND_UNKNOWN_CUSTOMER, IS_WITHOUT_UNKNOWN_CUSTOMER
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.routing.replayed_events import replayed_messages
 from punchcard.store.values import storable
@@ -243,15 +244,17 @@ def backlog(work: Connection, destinations: Sequence[str]) -> list[Backlog]:
     return [*open_backlog(work, destinations), *parked]
 
 
-def open_backlog(work: Connection, destinations: Sequence[str], *, without_reason: str | None = None) -> list[Backlog]:
+def open_backlog(
+    work: Connection, destinations: Sequence[str], *, with_unknown_customers: bool = True
+) -> list[Backlog]:
     """Return what is open, by destination and state. Reads only the index of open effects, so it stays cheap.
 
     Args:
-        without_reason: All but what waits for this reason; None for all.
+        with_unknown_customers: False for all but what waits for a customer to be known.
     """
-    if without_reason is None:
+    if with_unknown_customers:
         return _count_backlog(work, destinations, IS_OPEN)
-    return _count_backlog(work, destinations, and_(IS_OPEN, effects.c.reason.is_distinct_from(without_reason)))
+    return _count_backlog(work, destinations, and_(IS_OPEN, IS_WITHOUT_UNKNOWN_CUSTOMER))
 
 
 def _count_backlog(work: Connection, destinations: Sequence[str], condition: ColumnElement[bool]) -> list[Backlog]:
@@ -284,6 +287,10 @@ def oldest_open(work: Connection, destination: str) -> StoredEffect | None:
     first_id = work.scalar(select(func.min(queued.c.id)))
     if first_id is None:
         return None
+    # Seldom, and then of each: looking at the rows of a long queue would take longer than all the rest of a page.
+    if work.scalar(select(effects.c.id).where(effects.c.id == first_id, IS_BEHIND_UNKNOWN_CUSTOMER)) is not None:
+        others = effects.c.id.in_(select(queued.c.id))
+        first_id = work.scalar(select(func.min(effects.c.id)).where(others, IS_WITHOUT_UNKNOWN_CUSTOMER))
     row = work.execute(select(effects).where(effects.c.id == first_id)).first()
     return None if row is None else effect_of(row)
 

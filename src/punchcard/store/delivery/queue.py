@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, func, select, true
 from punchcard.store.bulk import PreparedStatement
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.schema import effects
-from punchcard.store.delivery.waiting import NO_CONNECTION
+from punchcard.store.delivery.unknown_customers import IS_WITHOUT_UNKNOWN_CUSTOMER
 
 _COUNT_DUE = PreparedStatement(
     select(func.count().label("due")).select_from(
@@ -48,6 +48,6 @@ def count_open_calls(work: Connection, destination: str, *, source: str) -> int:
         effects.c.is_open,
         effects.c.source == source,
         effects.c.item.is_(None),  # a call of any destination but what gives or takes units
-        effects.c.reason.is_distinct_from(NO_CONNECTION),
+        IS_WITHOUT_UNKNOWN_CUSTOMER,
     )
     return int(work.scalar(query) or 0)

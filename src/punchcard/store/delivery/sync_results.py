@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, TextClause, and_, exists, func
 from punchcard.store.delivery.effects import DISMISSED_REASONS, EffectState
 from punchcard.store.delivery.ledger import sets_attribute
 from punchcard.store.delivery.schema import IS_FAILED, effects
-from punchcard.store.delivery.waiting import NO_CONNECTION
+from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 
 FAILED_MAX = 1_000
 """How many values that failed are read; more are not counted one by one."""

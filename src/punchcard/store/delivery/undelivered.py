@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, AttemptOutcome, EffectState
 from punchcard.store.delivery.schema import IS_CORRECTED, IS_PARKED, IS_REJECTED, delivery_attempts, effects
-from punchcard.store.delivery.waiting import NO_CONNECTION
+from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 
 # The attempts of these awards say whether a partner responds: the oldest that wait, the newest that do not.
 _SAMPLE: Final = 200

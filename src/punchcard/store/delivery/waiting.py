@@ -12,9 +12,7 @@ from punchcard.store.bulk import PreparedStatement, is_listed
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.operator_actions import reopen
 from punchcard.store.delivery.schema import HAS_NO_CONNECTION, effects
-
-NO_CONNECTION = "no_connection"
-"""The reason of an effect for a customer that the destination does not know yet."""
+from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 
 _WAITING = (
     # Not the columns themselves: SQLite would take an index of destination and reason, or of states, and read all

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from punchcard.clock import from_micros, to_micros
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.sync_results import FailedSync, count_failing_calls, failed_syncs
-from punchcard.store.delivery.waiting import NO_CONNECTION
+from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 from punchcard.store.engage.schema import HAS_VALUE, computation_sizes, computation_states, synced
 
 
