@@ -305,6 +305,20 @@ def test_it_waits_while_the_partner_is_down_and_goes_on_by_itself(desk: Desk) ->
     assert (again["status"], again["waitingSince"], again["detail"]) == ("finished", None, "")
 
 
+def test_it_ends_if_the_settings_name_another_account_meanwhile(desk: Desk) -> None:
+    desk.award(desk.order("1"))
+    desk.sandbox.faults({"status": 503})
+    reconciliation = desk.reconcile()
+    desk.sandbox.faults({})
+    changed = CONFIG.format(url=desk.sandbox.url, options="").replace('businessId = "41"', 'businessId = "43"')
+    desk.server.configure(changed)
+    desk.server.reconcile()
+    ended = desk.request("GET", f"{PATH}/{reconciliation['id']}")["reconciliation"]
+    assert (ended["status"], ended["differences"]) == ("failed", [])
+    assert "business 41 at" in ended["detail"]
+    assert "business 43 at" in ended["detail"]
+
+
 def test_refused_credentials_are_waited_for_too(desk: Desk) -> None:
     desk.server.configure(CONFIG.format(url=desk.sandbox.url, options="").replace("sandbox-token", "revoked"))
     reconciliation = desk.reconcile()

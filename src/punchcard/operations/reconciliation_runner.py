@@ -164,6 +164,7 @@ class ReconciliationRunner:
         if destination is None:
             raise RetryableError(f"{self._slug} cannot be used as it is configured; it goes on once that is corrected")
         target = destination.target
+        account = account_of(target.partner, target.settings, None)
         partner_client = target.partner.client(target.settings, network=target.network)
         client: object = partner_client
         try:
@@ -174,9 +175,11 @@ class ReconciliationRunner:
                 reconciliation = await asyncio.to_thread(lambda: self._read(reconciliation_id))
                 if reconciliation is None or reconciliation.status.is_over or not await _holds(leadership):
                     return
+                if reconciliation.account not in (None, account):  # pages of two accounts cannot be compared
+                    raise RejectedError(f"It was begun for {reconciliation.account}; the settings name {account} now.")
                 match reconciliation.status:
                     case ReconciliationStatus.QUEUED:
-                        await asyncio.to_thread(lambda: self._begin(reconciliation_id))
+                        await asyncio.to_thread(lambda: self._begin(reconciliation_id, account))
                     case ReconciliationStatus.READING:
                         await self._read_page(reconciliation, client)
                     case _:
@@ -320,9 +323,9 @@ class ReconciliationRunner:
         with self._store.reading() as work:
             return reconciliations.reconciliation_by_id(work, self._slug, reconciliation_id)
 
-    def _begin(self, reconciliation_id: int) -> None:
+    def _begin(self, reconciliation_id: int, account: str | None) -> None:
         now = self._clock.now()
-        if self._in_unit(lambda work: reconciliations.begin_reading(work, reconciliation_id, now=now)):
+        if self._in_unit(lambda work: reconciliations.begin_reading(work, reconciliation_id, account=account, now=now)):
             self._telemetry.reconciliation_started(reconciliation_id=reconciliation_id)
 
     def _save_customers(

@@ -75,6 +75,7 @@ class Reconciliation:
         read: How many transactions the partner has shown.
         waiting_since: None while it goes on.
         detail: Why it waits or has failed, or what it is at.
+        account: The account at the destination that is read; None before that, or if it is not known.
     """
 
     id: int
@@ -90,6 +91,7 @@ class Reconciliation:
     detail: str
     totals: Totals
     finished_at: datetime | None
+    account: str | None = None
 
 
 def add_reconciliation(
@@ -166,9 +168,10 @@ def next_unfinished(work: Connection, destination: str) -> Reconciliation | None
     return None if row is None else _reconciliation(row)
 
 
-def begin_reading(work: Connection, reconciliation_id: int, *, now: datetime) -> bool:
+def begin_reading(work: Connection, reconciliation_id: int, *, account: str | None, now: datetime) -> bool:
     """Begin a queued one; False if somebody else has, or it was cancelled."""
-    return _move(work, reconciliation_id, ReconciliationStatus.QUEUED, status=ReconciliationStatus.READING, until=now)
+    values = {"status": ReconciliationStatus.READING, "until": now, "account": account}
+    return _move(work, reconciliation_id, ReconciliationStatus.QUEUED, **values)
 
 
 def add_page(

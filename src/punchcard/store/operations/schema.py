@@ -111,6 +111,7 @@ reconciliations = Table(
     Column("not_compared", BigInteger, nullable=False),  # awards that the partner lists elsewhere
     Column("customers_unchecked", BigInteger, nullable=False),  # for whom the address was not read
     Column("finished_at", Instant),
+    Column("account", Text),  # at the destination; null before it has begun, and for one that is older than this column
 )
 Index("ix_reconciliations_destination", reconciliations.c.destination, reconciliations.c.id)
 
