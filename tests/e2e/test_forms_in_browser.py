@@ -65,6 +65,8 @@ def test_the_error_of_a_field_goes_when_the_field_is_edited(chromium: Browser, w
         expect(title).not_to_have_class(re.compile("is-invalid"))
         expect(page.locator("#w-title")).to_have_count(0)
         expect(alert).to_be_visible()  # the other one is still wrong
+        page.get_by_role("link", name="Events", exact=True).click()  # what was typed is not saved
+        page.get_by_role("alertdialog").get_by_role("button", name="Keep editing").click()
         query.press_sequentially('"x"')
         expect(query).not_to_have_class(re.compile("is-invalid"))
         expect(alert).to_have_count(0)

@@ -58,7 +58,7 @@
   // Not those that only choose rows or try something, and no passwords, which a browser fills in by itself.
   const guarded = 'main form[method="post"]:not([data-unguarded], [data-upload], :has([autocomplete$="password"]))';
   for (const form of document.querySelectorAll(guarded)) {
-    const wasRefused = form.matches('[data-guard="unsaved"], :has(.is-invalid, .alert-danger)'); // what was typed is not saved
+    const wasRefused = form.matches('[data-guard="unsaved"], :has(.is-invalid, [data-refused])'); // what was typed is not saved
     states.set(form, wasRefused ? "" : stateOf(form));
   }
   // In a list of many forms a button is shown once its form has something to save.
