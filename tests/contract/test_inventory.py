@@ -242,6 +242,21 @@ def test_a_card_number_raises_one_alert_until_somebody_acts(api: PublicApiServer
     assert "needs attention" not in browser.get("/privacy/inventory").text
 
 
+def test_the_inventory_shows_the_control_of_what_a_property_is_in(tmp_path: Path) -> None:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as api:
+        add_operators(api)
+        api.send({"event": "Paid", "userId": "u", "properties": {"cards": ["4111111111111111"], "pay": {"iban": "x"}}})
+        api.route()
+        browser = FormBrowser(api)
+        browser.sign_in("owner@acme.example")
+        assert browser.get("/privacy/inventory").text.count("needs attention") == 1
+        for path, action in (("properties.cards[]", "mask"), ("properties.pay", "drop")):
+            browser.post("/privacy/controls/source/website", path=path, action=action)
+        page = browser.get("/privacy/inventory").text
+        assert "needs attention" not in page
+        assert (page.count("masked ("), page.count("dropped (")) == (1, 2)  # the object, and what is in it
+
+
 @pytest.mark.parametrize(
     ("name", "control", "is_covered"),
     [

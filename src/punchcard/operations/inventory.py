@@ -132,11 +132,11 @@ def needing_attention(items: Iterable[InventoryItem], sources: Iterable[Source])
         for item in items
         if item.alarming
         and item.is_new
-        and any(controlled.get(slug, set()).isdisjoint(_covering(item.name)) for slug in item.sources)
+        and any(controlled.get(slug, set()).isdisjoint(covering_paths(item.name)) for slug in item.sources)
     ]
 
 
-def _covering(name: str) -> Iterator[tuple[str, ...]]:
+def covering_paths(name: str) -> Iterator[tuple[str, ...]]:
     """Yield the paths of controls that change a property: its own, that of its items, and those of what it is in."""
     parts = split_path(name)
     yield (*parts[:-1], f"{parts[-1]}[]")

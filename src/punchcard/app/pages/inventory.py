@@ -8,11 +8,13 @@ from litestar import get, post
 from punchcard.app.paths import page_path
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext, local_path
 from punchcard.errors import ConfigurationError
+from punchcard.filters.transformation_definitions import split_path
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.inventory import (
     Classification,
     InventoryItem,
     classify,
+    covering_paths,
     find_item,
     needing_attention,
     read_classification,
@@ -34,11 +36,12 @@ def show_inventory(context: ContextDependency) -> Page:
     with context.dependencies.store.reading() as work:
         items = read_inventory(work)
     matches = select_items(context, items)
-    controls: dict[str, list[str]] = {}
+    controls: dict[tuple[str, ...], list[str]] = {}
     workspace = context.dependencies.workspace()
     names = {"source": context.source_name, "destination": context.destination_name}
     for control in list_controls(workspace):
-        controls.setdefault(control.path, []).append(f"{DONE[control.action]} ({names[control.scope](control.slug)})")
+        text = f"{DONE[control.action]} ({names[control.scope](control.slug)})"
+        controls.setdefault(split_path(control.path), []).append(text)
     return context.page(
         "inventory.html",
         items=matches[:_ROWS_MAX],
@@ -48,7 +51,12 @@ def show_inventory(context: ContextDependency) -> Page:
         counts={member: sum(item.classification is member for item in items) for member in Classification},
         sources=sorted({slug for item in items for slug in item.sources}),
         colors=_COLORS,
-        controls=controls,
+        controls={
+            item.name: list(
+                dict.fromkeys(text for path in covering_paths(item.name) for text in controls.get(path, ()))
+            )
+            for item in matches[:_ROWS_MAX]
+        },
         alarming={item.name for item in needing_attention(matches, workspace.sources)},
         members=list(Classification),
         values={
