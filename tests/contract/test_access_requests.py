@@ -1,13 +1,16 @@
 """Access requests: everything that is stored about a person, and nothing about others."""
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.contract.privacy_world import ANN, BOB, order, process
 
+from punchcard.cli.regulating import export_person
 from punchcard.errors import ConfigurationError
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.access_request import PersonReader, to_html, to_json
+from punchcard.runtime.settings import read_settings
 from punchcard.store.privacy.regulations import SubjectType
 from punchcard.testing.public_api import PublicApiServer
 
@@ -115,3 +118,15 @@ def test_half_of_a_surrogate_pair_is_replaced_as_in_exports_of_lists() -> None:
 def test_an_access_request_without_an_id_is_refused(reader: PersonReader, subject: str) -> None:
     with pytest.raises(ConfigurationError, match="Enter an id"):
         reader.read(SubjectType.USER_ID, subject)
+
+
+def test_the_command_says_that_nothing_is_stored(
+    api: PublicApiServer, tmp_path: Path, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.send(order(ANN, 1))
+    process(api)
+    settings = read_settings({"PUNCHCARD_DATA": str(tmp_path), "PUNCHCARD_DATABASE_URL": store_url})
+    for subject, is_known in ((ANN[1], True), ("nobody@example.com", False)):
+        capsys.readouterr()
+        assert export_person(settings, subject, by="email", path=tmp_path / "person") == 0
+        assert (f"Nothing is stored about {subject}." in capsys.readouterr().out) is not is_known

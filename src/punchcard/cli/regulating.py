@@ -13,7 +13,7 @@ from punchcard.cli.output import printable
 from punchcard.cli.written_files import whole_file
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
-from punchcard.operations.access_request import PersonReader, to_html, to_json
+from punchcard.operations.access_request import STORED_ABOUT, PersonReader, to_html, to_json
 from punchcard.operations.regulations import NewRegulation, create_regulation, get_regulation, named_subjects
 from punchcard.runtime.assembly import open_keyring, open_lake, open_log, open_store
 from punchcard.runtime.settings import Settings
@@ -134,6 +134,8 @@ def export_person(settings: Settings, subject: str, *, by: str, path: Path) -> i
             clock=SystemClock(),
         )
         person = reader.read(_read_type(by), subject)
+    if not any(person[key] for key in STORED_ABOUT):
+        print(printable(f"Nothing is stored about {subject}."))
     for ending, pieces in ((".json", to_json(person)), (".html", to_html(person))):
         target = path.with_name(path.name + ending)
         try:

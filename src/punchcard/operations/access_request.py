@@ -48,6 +48,9 @@ _TITLES: Final[Mapping[str, str]] = {
     "auditLog": "Audit log",
 }
 
+STORED_ABOUT: Final = tuple(name for name in _TITLES if name != "ids")
+"""Members of what `PersonReader` returns with what is stored; the id itself is among `ids` in any case."""
+
 
 class PersonReader:
     """Collects what is stored about a person.
