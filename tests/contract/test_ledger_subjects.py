@@ -118,6 +118,26 @@ def test_another_person_at_the_same_device_keeps_the_awards(api: PublicApiServer
     assert [row["email"].partition(":")[0] for row in transactions(api)] == [CAROL[1], "deleted"]
 
 
+@pytest.mark.parametrize("customers", [5, 6])
+def test_a_user_id_beside_the_emails_of_many_customers_is_not_theirs(api: PublicApiServer, customers: int) -> None:
+    """As of a cashier: the awards of the cashier's events are erased, and no other award of these customers."""
+    api.send(*(order(("cashier-0818", f"customer{number}@example.com", ""), number) for number in range(customers)))
+    elsewhere = order(("", "customer1@example.com", "device-of-customer-1"), 9)
+    del elsewhere["userId"]
+    api.send(elsewhere)
+    award(api)
+    restore = backup(api)
+    regulate(api, "DELETE_INTERNAL", "cashier-0818")
+    regulate(api, "DELETE_INTERNAL", "customer1@example.com", by="EMAIL")
+    api.run_regulations()
+    restore()
+    regulation = regulate(api, "DELETE_INTERNAL", "cashier-0818")
+    api.run_regulations()
+    assert get(api, regulation)["overallStatus"] == "FINISHED"
+    named = [row["email"] for row in transactions(api) if not row["email"].startswith("deleted:")]
+    assert named == ([] if customers == 5 else ["customer1@example.com"])
+
+
 def test_a_suppression_by_user_id_stops_awards_that_wait(api: PublicApiServer) -> None:
     """Without a profile, only the ledger knows the awards of a user id."""
     api.partner.script("SEG:perkville:ORDER:o-1:order-completed", [Step.BUSY] * 9)

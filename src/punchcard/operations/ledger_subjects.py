@@ -6,6 +6,7 @@ after their retention period.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -16,6 +17,8 @@ from punchcard.store.delivery.erasure import Message, find_effects
 from punchcard.store.engage.profiles import owners_of
 from punchcard.store.privacy.regulations import SubjectType
 from punchcard.workspace.subject_vault import SubjectVault, is_deleted
+
+_EMAILS_OF_USER_MAX: Final = 5  # as many as a profile has by the default rules of identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,8 @@ def find_in_ledger(work: Connection, vault: SubjectVault, ids: ErasedIds) -> Led
     """Return the effects of events with a user id or anonymous id of a subject, and the emails that these show.
 
     An effect of another person on a shared device is not among them: it belongs to its email. The email of a device is
-    the subject's only if all effects of the device have it.
+    the subject's only if all effects of the device have it, and those of a user id if they are few: that of a cashier
+    is beside the emails of many customers.
     """
     hashes = vault.open_effects(work)
     if hashes is None:
@@ -49,10 +53,11 @@ def find_in_ledger(work: Connection, vault: SubjectVault, ids: ErasedIds) -> Led
     owners = owners_of(work, {(EMAIL, email) for effects in (own, *by_device) for email in _customers(effects)})
     foreign = {email for (_, email), owner in owners.items() if owner not in ids.profiles} - ids.emails
     on_devices = [{effect for effect in effects if effect.customer not in foreign} for effects in by_device]
-    emails = _customers(own)
-    for effects in on_devices:
-        customers = _customers(effects)
-        emails |= customers if len(customers) == 1 else set()
+    emails: set[str] = set()
+    for emails_max, groups in ((_EMAILS_OF_USER_MAX, of_users.values()), (1, on_devices)):
+        for effects in groups:
+            customers = _customers(effects)
+            emails |= customers if len(customers) <= emails_max else set()
     return LedgerMatches(
         effects=frozenset(effect.id for effects in (own, *on_devices) for effect in effects),
         emails=frozenset(email for email in emails if (EMAIL, email) not in owners),
