@@ -248,9 +248,12 @@ def test_an_operator_who_saw_that_it_was_not_performed_has_it_sent_to_the_new_ac
     assert (sent.action, sent.account) == (Action.SEND, "business 42")
 
 
-def test_settings_that_are_corrected_before_the_first_award_count_for_all(world: _World) -> None:
+@pytest.mark.parametrize("has_awards", [False, True])
+def test_a_typing_error_in_the_settings_needs_no_retry(world: _World, *, has_awards: bool) -> None:
+    if has_awards:
+        _deliver_one(world)
     _plan_for(world, "business 14")
-    (sent,) = world.attempts()  # of 41, so of a destination that was corrected
+    (sent,) = world.attempts()  # of 41, which is right
     assert sent.account == "business 41"
     world.end(sent, Performed(status=201, partner_id="p1"))
 

@@ -92,3 +92,15 @@ def test_no_business_gets_an_order_twice_if_two_destinations_are_swapped(tmp_pat
         wait_until(lambda: statuses(product, swapped, "second")["delivered", "None"])
         for sandbox in (first, second):
             assert times(sandbox) == Counter(f"customer{number}@example.com" for number in range(ORDERS + 2))
+
+
+def test_settings_that_are_corrected_before_the_first_award_need_no_retry(tmp_path: Path) -> None:
+    with (
+        SandboxProcess(tmp_path / "sandbox") as sandbox,
+        ProductProcess(tmp_path / "product", configuration(perkville_url="http://127.0.0.1:1")) as product,
+    ):
+        queued = [order(product, number) for number in range(5)]
+        wait_until(lambda: statuses(product, queued, "perkville")["retrying", "unreachable"])
+        apply(product, configuration(perkville_url=sandbox.url))
+        wait_until(lambda: statuses(product, queued, "perkville")["delivered", "None"] == len(queued))
+        assert max(times(sandbox).values()) == 1

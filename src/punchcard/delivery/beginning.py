@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
 from typing import Final
 
 from sqlalchemy import Connection
@@ -15,7 +14,7 @@ from punchcard.delivery.target import DeliveryTarget
 from punchcard.destinations.port import OnUnknown, RemapsItems, account_of
 from punchcard.errors import InvariantError
 from punchcard.store.delivery import outbox
-from punchcard.store.delivery.accounts import has_other_accounts
+from punchcard.store.delivery.accounts import is_first_account
 from punchcard.store.delivery.claiming import newest_delivered_elsewhere, others_of_customer
 from punchcard.store.delivery.effects import (
     OTHER_ACCOUNT,
@@ -57,6 +56,7 @@ class Beginning:
         self._remapper = target.partner if isinstance(target.partner, RemapsItems) else None
         self._moves: list[Move] = []
         self._abandoned: list[StoredEffect] = []
+        self._are_first: dict[str, bool] = {}
 
     def begin(self, effect: StoredEffect) -> Attempt | None:
         """Prepare one effect; None if it is put elsewhere instead of being sent. Nothing is written before `write`.
@@ -71,8 +71,7 @@ class Beginning:
         is_elsewhere = account is not None and effect.account not in (None, account)
         if effect.state in (EffectState.UNKNOWN, EffectState.SENDING):
             attempt = self._begin_in_doubt(effect, account, is_elsewhere=is_elsewhere)
-        elif is_elsewhere and not self._may_follow_settings:
-            self._keep_from(account, effect)
+        elif is_elsewhere and self._keep_from(account, effect):
             attempt = None
         else:
             attempt = self._begin_send(effect, account)
@@ -87,10 +86,11 @@ class Beginning:
         outbox.move_effects(self._work, self._moves, now=now)
         self._abandoned, self._moves = [], []
 
-    @cached_property
-    def _may_follow_settings(self) -> bool:
-        """Whether no account but the one that the settings name now can have anything of what is queued."""
-        return not has_other_accounts(self._work, self._target.slug)
+    def _may_follow_settings(self, account: str) -> bool:
+        """Return whether what is queued for an account may be sent to the one that the settings name now."""
+        if account not in self._are_first:
+            self._are_first[account] = is_first_account(self._work, self._target.slug, account)
+        return self._are_first[account]
 
     def _begin_send(self, effect: StoredEffect, account: str | None) -> Attempt | None:
         """Begin an effect that was surely not performed yet."""
@@ -170,17 +170,21 @@ class Beginning:
             orders=self._orders,
         )
 
-    def _keep_from(self, account: str | None, effect: StoredEffect) -> None:
-        """Park an effect that is for another account; one that was planned just now waits a moment before."""
+    def _keep_from(self, account: str | None, effect: StoredEffect) -> bool:
+        """Park an effect that is for another account, after a moment; False if it may be sent to this one instead."""
         now = self._clock.now()
         may_be_ahead_until = effect.created_at + _SETTINGS_SPREAD
+        is_new = now < may_be_ahead_until <= now + _SETTINGS_SPREAD
+        if not is_new and self._may_follow_settings(effect.account or ""):
+            return False
         self._move(
             effect,
-            state=effect.state if now < may_be_ahead_until <= now + _SETTINGS_SPREAD else EffectState.PARKED,
+            state=effect.state if is_new else EffectState.PARKED,
             reason=OTHER_ACCOUNT,
             detail=_SENT_NOWHERE.format(planned=effect.account, current=account),
-            due_at=max(now, may_be_ahead_until),
+            due_at=may_be_ahead_until if is_new else now,
         )
+        return True
 
     def _park(self, effect: StoredEffect, *, reason: str, detail: str) -> None:
         self._move(effect, state=EffectState.PARKED, reason=reason, detail=detail, due_at=self._clock.now())

@@ -6,7 +6,7 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.port import account_of
 from punchcard.errors import ConfigurationError
 from punchcard.store.delivery import ledger
-from punchcard.store.delivery.accounts import has_other_accounts
+from punchcard.store.delivery.accounts import is_first_account
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.engine import Store
 from punchcard.workspace.model import Destination, Workspace
@@ -31,7 +31,7 @@ def warn_of_moved_accounts(
             continue
         with store.reading() as work:
             count = ledger.count(work, ledger.LedgerQuery(destination=destination.slug, states=_QUEUED))
-            is_kept = count > 0 and has_other_accounts(work, destination.slug)
+            is_kept = count > 0 and not is_first_account(work, destination.slug, old)
         if is_kept:
             shown = "1 queued award is" if count == 1 else f"{count:,} queued awards are"
             warnings.append(

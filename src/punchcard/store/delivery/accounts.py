@@ -1,6 +1,8 @@
 """The accounts at a partner that effects are for, so that what is queued for one is never sent to another by itself."""
 
-from sqlalchemy import ColumnElement, Connection, case, false, func, null, select
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, null, select
 
 from punchcard.store.delivery.effects import (
     CORRECTED_REASONS,
@@ -11,7 +13,8 @@ from punchcard.store.delivery.effects import (
 )
 from punchcard.store.delivery.schema import effects
 
-_MAYBE_PERFORMED = (EffectState.DELIVERED, EffectState.SENDING, EffectState.UNKNOWN)
+_ROWS_READ_MAX: Final = 5_000
+_MAYBE_PERFORMED: Final = (EffectState.DELIVERED, EffectState.SENDING, EffectState.UNKNOWN)
 
 
 def account_once_retried() -> ColumnElement[str | None]:
@@ -23,25 +26,24 @@ def account_once_retried() -> ColumnElement[str | None]:
     return case((func.coalesce(was_parked_for_it, false()), null()), else_=effects.c.account)
 
 
-def has_other_accounts(work: Connection, destination: str) -> bool:
-    """Return False if changed settings of the destination can only mean a correction before its first award.
+def is_first_account(work: Connection, destination: str, account: str) -> bool:
+    """Return whether what is queued for an account may follow corrected settings, as it is a typing error of the setup.
 
-    Nothing of it was performed anywhere, not even perhaps, and no other destination has awards: nothing can be split
-    between two accounts, nor given twice in one of them. Answered by a few rows of the ledger, however long it is.
+    Nothing of the destination was performed in it, not even perhaps, and no other destination has awards: nothing can
+    be split between two accounts, nor given twice in one of them. False if that cannot be told from some thousand rows.
     """
     columns = effects.c
-    for state in _MAYBE_PERFORMED:
-        if _exists(work, columns.state == state, columns.destination == destination):
-            return True
     corrected = columns.reason.in_((*UNCERTAIN_REASONS, *CORRECTED_REASONS))
-    for state in (EffectState.PARKED, EffectState.REJECTED):
-        if _exists(work, columns.state == state, columns.destination == destination, corrected):
-            return True
-    return any(_has_awards(work, other) for other in _destinations(work) if other != destination)
-
-
-def _exists(work: Connection, *conditions: ColumnElement[bool]) -> bool:
-    return work.execute(select(effects.c.id).where(*conditions).limit(1)).first() is not None
+    performed = [
+        *(columns.state == state for state in _MAYBE_PERFORMED),
+        *(and_(columns.state == state, corrected) for state in (EffectState.PARKED, EffectState.REJECTED)),
+    ]
+    for condition in performed:
+        rows = select(columns.account).where(condition, columns.destination == destination).limit(_ROWS_READ_MAX)
+        accounts = work.scalars(rows).all()
+        if len(accounts) == _ROWS_READ_MAX or not {account, None}.isdisjoint(accounts):
+            return False
+    return not any(_has_awards(work, other) for other in _destinations(work) if other != destination)
 
 
 def _destinations(work: Connection) -> list[str]:
