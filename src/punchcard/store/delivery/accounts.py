@@ -30,7 +30,7 @@ def is_first_account(work: Connection, destination: str, account: str) -> bool:
     """Return whether what is queued for an account may follow corrected settings, as it is a typing error of the setup.
 
     Nothing of the destination was performed in it, not even perhaps, and no other destination has awards: nothing can
-    be split between two accounts, nor given twice in one of them. False if that cannot be told from some thousand rows.
+    be split between two accounts, nor given twice in one of them. False if some thousand rows do not decide it.
     """
     columns = effects.c
     corrected = columns.reason.in_((*UNCERTAIN_REASONS, *CORRECTED_REASONS))
