@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from punchcard.testing.partner.configuration import configuration
@@ -18,6 +20,8 @@ from punchcard.testing.unreliable_s3 import Fault, unreliable_s3
 from punchcard.testing.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
+
+_READERS = 12  # more than a serving process has threads for pages
 
 
 @pytest.fixture
@@ -126,6 +130,46 @@ def test_awards_go_on_while_s3_is_away_and_the_lake_gets_every_event(
         booked = [transaction["trans_source_id"] for transaction in sandbox.transactions()]
         assert sorted(booked) == sorted(f"SEG:website:EVENT:{message_id}" for message_id in visits)
     server.stop()
+
+
+def test_health_and_metrics_do_not_wait_for_those_that_read_a_lake_that_does_not_answer(
+    tmp_path: Path, sandbox: SandboxProcess, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = S3Server(tmp_path / "s3")
+    for name, value in {**server.environment(), "PUNCHCARD_LAKE_URL": server.new_lake()}.items():
+        monkeypatch.setenv(name, value)
+    settings = {"PUNCHCARD_LAKE_UPLOAD_SECONDS": "0.2"}
+    content = configuration(perkville_url=sandbox.url)
+    statuses: list[int] = []
+    with ProductProcess(tmp_path / "product", content, environment=settings) as product:
+
+        def read_events() -> None:
+            statuses.append(product.call("GET", "/api/events")[0])
+
+        check_in(product, "visit")
+        wait_until(lambda: "punchcard_lake_position 1" in product.call("GET", "/metrics")[1])
+        read_events()
+        server.freeze()
+        readers = [threading.Thread(target=read_events) for _ in range(_READERS)]
+        for reader in readers:
+            reader.start()
+        wait_until(lambda: connections_to(server.port) > 0)
+        assert product.call("GET", "/metrics")[0] == 200
+        assert product.call("GET", "/health/ready")[0] == 200
+        assert statuses == [200]  # all of them wait still
+        server.thaw()
+        for reader in readers:
+            reader.join()
+    server.stop()
+
+
+def connections_to(port: int) -> int:
+    """Return how many connections of this machine to a port have been accepted."""
+    return sum(
+        connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port == port
+        for connection in psutil.net_connections("tcp4")
+        if connection.raddr
+    )
 
 
 def metric(product: ProductProcess, name: str) -> float:

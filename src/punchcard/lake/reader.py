@@ -15,7 +15,6 @@ the same in files without a filter of names            42 to 105 ms
 So the cost depends on the number of files, not of events, and compaction keeps it low.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,6 +47,7 @@ from punchcard.lake.selection import (
     selected_where,
     split_positions,
 )
+from punchcard.lake.shared_table import SharedTable
 
 __all__ = ["LakeEvent", "LakeReader", "LakeResult"]
 
@@ -100,10 +100,9 @@ class LakeReader:
         self._written_through = written_through
         self._location = LakeLocation(url)
         self.url = self._location.url
-        self._table = open_table(self._location)
+        self._table = SharedTable(open_table(self._location))
         self._queries = LakeQueries(self._location)
         self._id_filters = IdFilters(self._location)
-        self._lock = threading.Lock()
 
     def find(self, message_id: str) -> list[LakeEvent]:
         """Return every event received with this message id, oldest first.
@@ -381,8 +380,8 @@ class LakeReader:
         Raises:
             StorageError: The lake cannot be read.
         """
-        with self._lock:
-            return self._table.last_position() if self._table.refresh() else 0
+        with self._table.newest() as table:
+            return 0 if table is None else table.last_position()
 
     def refuse_other_lake(self) -> None:
         """Raise LakeError for a lake that is not the one that is written, StorageError for one that cannot be read."""
@@ -391,8 +390,7 @@ class LakeReader:
     def _files(self) -> list[DataFile]:
         # In this order: the lake is written before its position is recorded.
         expected = 0 if self._written_through is None else self._written_through()
-        with self._lock:
-            has_table = self._table.refresh()
-            last = self._table.last_position() if has_table else 0
+        with self._table.newest() as table:
+            last = 0 if table is None else table.last_position()
             refuse_lake_elsewhere(self._location.url, last=last, expected=expected)
-            return self._table.files() if has_table else []
+            return [] if table is None else table.files()

@@ -1,8 +1,16 @@
-"""The problems in the response of `GET /health/ready`: parts of the stored configuration that cannot be used."""
+"""The response of `GET /health/ready`: whether events are accepted durably, and which parts cannot be used."""
 
+from collections.abc import Callable
 from typing import TypedDict
 
+from punchcard.clock import to_iso
 from punchcard.errors import PunchcardError
+from punchcard.log.group_commit import GroupCommit
+from punchcard.log.port import EventLog
+from punchcard.log.write_proof import WriteProof
+from punchcard.routing.log_guard import LogGuard
+from punchcard.store.engine import Store
+from punchcard.store.routing.lake_status import read_lake_status
 from punchcard.workspace.snapshot import PartProblem, SnapshotWatch
 
 
@@ -16,6 +24,58 @@ class ReadinessProblem(TypedDict):
     kind: str
     slug: str
     message: str
+
+
+class Readiness:
+    """Whether a serving process accepts events.
+
+    Args:
+        guard: Refuses events if log and store do not belong together.
+        lake_elsewhere: Returns why the lake of this process is not the one that is written, "" if it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        log: EventLog,
+        guard: LogGuard,
+        watch: SnapshotWatch,
+        commit: GroupCommit,
+        lake_elsewhere: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._guard = guard
+        self._watch = watch
+        self._commit = commit
+        self._store_proof = WriteProof(store.ping)
+        self._lake_elsewhere = lake_elsewhere
+
+    def read(self) -> dict[str, object]:
+        """Return the members of the response.
+
+        Raises:
+            PunchcardError: Events are not accepted durably.
+        """
+        if refusal := self._guard.refusal or self._commit.proof.failure():
+            raise refusal
+        self._log.identity()  # it may be on another server than the store
+        if refusal := self._store_proof.failure():
+            raise refusal
+        lake = self._lake_state()
+        problems = read_problems(self._watch)
+        return {"status": "ready"} | ({"problems": problems} if problems else {}) | lake
+
+    def _lake_state(self) -> dict[str, object]:
+        """Return a member about the lake if it cannot be used; events are accepted and awarded anyway."""
+        if elsewhere := self._lake_elsewhere():
+            return {"lake": {"status": "elsewhere", "message": elsewhere}}
+        with self._store.reading() as work:
+            status = read_lake_status(work)
+        if status.failing_since is None:
+            return {}
+        return {"lake": {"status": "unavailable", "since": to_iso(status.failing_since)}}
 
 
 def read_problems(watch: SnapshotWatch) -> list[ReadinessProblem]:

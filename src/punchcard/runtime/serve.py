@@ -1,11 +1,11 @@
 """The serving process: Tracking API on the hot path, Public API and pages beside it, in one uvicorn server."""
 
 import asyncio
-import json
 import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import msgspec
 import structlog
 import uvloop
 
-from punchcard.clock import SystemClock, to_iso
+from punchcard.clock import SystemClock
 from punchcard.errors import ConfigurationError, LakeError, PunchcardError, StorageError
 from punchcard.ingest.app import TrackingApp, handles, without_doubled_slashes
 from punchcard.ingest.browser_library import BrowserLibraryApp, handles_library
@@ -23,7 +23,6 @@ from punchcard.lake.object_store_errors import OBJECT_STORE_UNAVAILABLE
 from punchcard.lake.urls import is_on_s3
 from punchcard.log.group_commit import GroupCommit
 from punchcard.log.opening import is_shared
-from punchcard.log.write_proof import WriteProof
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_lake, open_store
 from punchcard.runtime.connections import limits_of
 from punchcard.runtime.garbage_collection import collect_often
@@ -34,7 +33,7 @@ from punchcard.runtime.listening import bind_sockets
 from punchcard.runtime.metrics import Gauge, render_metrics
 from punchcard.runtime.not_ready_server import NotReadyServer
 from punchcard.runtime.operator_side import OperatorSide
-from punchcard.runtime.readiness import read_problems
+from punchcard.runtime.readiness import Readiness
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.stop_deadline import end_in_time, refuse_cancelled
 from punchcard.runtime.storage_wait import StorageWait
@@ -42,7 +41,6 @@ from punchcard.runtime.tls import open_tls
 from punchcard.store.access.operators import count_operators
 from punchcard.store.access.token_store import ensure_admin_token
 from punchcard.store.engine import Store
-from punchcard.store.routing.lake_status import read_lake_status
 from punchcard.workspace.keyring import WRONG_SECRET_KEY, Keyring
 from punchcard.workspace.snapshot import SnapshotWatch
 
@@ -307,8 +305,15 @@ class _Dispatch:
         *,
         commit: GroupCommit,
     ) -> None:
-        self._commit = commit
-        self._store_proof = WriteProof(serving.store.ping)
+        self._readiness = Readiness(
+            store=serving.store,
+            log=serving.log,
+            guard=serving.guard,
+            watch=serving.watch,
+            commit=commit,
+            lake_elsewhere=serving.lake_elsewhere,
+        )
+        self._watchers = ThreadPoolExecutor(2, thread_name_prefix="health")
         self._tracking = tracking
         self._library = library
         self._forwarded = forwarded
@@ -337,7 +342,7 @@ class _Dispatch:
             await self._ready(send)
         elif path == "/metrics":
             self._tracking.publish_counts()
-            body = await asyncio.to_thread(render_metrics, self._read_gauges)
+            body = await self._in_thread(lambda: render_metrics(self._read_gauges))
             await _respond(send, 200, body, content_type=b"text/plain; version=0.0.4; charset=utf-8")
         else:
             await self._operator_side.app(scope, receive, send)
@@ -354,36 +359,17 @@ class _Dispatch:
             scope["path"] = path
         return str(scope["path"])
 
+    async def _in_thread(self, function: Callable[[], bytes]) -> bytes:
+        """Run a function where no page is waited for: pages wait for a lake that does not answer."""
+        return await asyncio.get_running_loop().run_in_executor(self._watchers, function)
+
     async def _ready(self, send: Send) -> None:
         try:
-            await asyncio.to_thread(self._refuse_unless_durable)
-            lake = await asyncio.to_thread(self._lake_state)
+            body = await self._in_thread(lambda: msgspec.json.encode(self._readiness.read()))
+            await _respond(send, 200, body)
         except PunchcardError as error:
             content = {"status": "not ready", "reason": error.code, "message": error.message}
             await _respond(send, 503, msgspec.json.encode(content))
-        else:
-            problems = await asyncio.to_thread(read_problems, self._serving.watch)
-            body = {"status": "ready"} | ({"problems": problems} if problems else {}) | lake
-            await _respond(send, 200, json.dumps(body).encode())
-
-    def _refuse_unless_durable(self) -> None:
-        """Raise why events are not accepted durably, if they are not."""
-        serving = self._serving
-        if refusal := serving.guard.refusal or self._commit.proof.failure():
-            raise refusal
-        serving.log.identity()  # it may be on another server than the store
-        if refusal := self._store_proof.failure():
-            raise refusal
-
-    def _lake_state(self) -> dict[str, object]:
-        """Return a member about the lake if it cannot be used; events are accepted and awarded anyway."""
-        if elsewhere := self._serving.lake_elsewhere():
-            return {"lake": {"status": "elsewhere", "message": elsewhere}}
-        with self._serving.store.reading() as work:
-            status = read_lake_status(work)
-        if status.failing_since is None:
-            return {}
-        return {"lake": {"status": "unavailable", "since": to_iso(status.failing_since)}}
 
 
 async def _publish_counts(tracking: TrackingApp) -> None:
