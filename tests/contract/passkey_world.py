@@ -111,7 +111,7 @@ def enter_password(person: Person) -> tuple[FormBrowser, PageResponse]:
 
 
 def message_of(page: PageResponse) -> str:
-    matched = re.search(r'role="alert">.*?<div>\s*(?:<div>)?([^<]+?)</div>', page.text, re.DOTALL)
+    matched = re.search(r'role="alert"[^>]*>.*?<div>\s*(?:<div>)?([^<]+?)</div>', page.text, re.DOTALL)
     assert matched, page.text
     return html.unescape(matched[1])
 

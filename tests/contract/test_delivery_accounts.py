@@ -97,6 +97,12 @@ def _plan_for(world: _World, account: str) -> None:
         work.execute(update(effects).where(effects.c.effect_key == _KEY).values(account=account))
 
 
+def _make_due(world: _World) -> None:
+    """Let the time of the award's next look come."""
+    with world.store.unit_of_work() as work:
+        work.execute(update(effects).where(effects.c.effect_key == _KEY).values(due_at=_BEFORE))
+
+
 def _lose_response_and_change_account(world: _World) -> list[Attempt]:
     """Send the award in the first account and lose the response; return the attempts that follow in the second one."""
     (sent,) = world.attempts()
@@ -181,8 +187,7 @@ def test_an_award_that_was_planned_just_now_waits_for_delivery_to_see_the_settin
     assert world.attempts() == []
     assert (world.effect().state, world.effect().reason) == (EffectState.PENDING, OTHER_ACCOUNT)
     assert world.effect().due_at > SystemClock().now()
-    with world.store.unit_of_work() as work:
-        work.execute(update(effects).where(effects.c.effect_key == _KEY).values(due_at=_BEFORE))
+    _make_due(world)
     world.move_to("business 42")
     (sent,) = world.attempts()
     assert sent.account == "business 42"
@@ -195,7 +200,10 @@ def test_a_retry_of_all_sends_an_award_to_its_own_account_only(world: _World) ->
     world.attempts()
     _retry(world, for_present_account=False)
     assert world.attempts() == []
-    assert world.effect().reason == OTHER_ACCOUNT
+    assert (world.effect().state, world.effect().reason) == (EffectState.PENDING, OTHER_ACCOUNT)  # for ten seconds
+    _make_due(world)
+    assert world.attempts() == []
+    assert (world.effect().state, world.effect().reason) == (EffectState.PARKED, OTHER_ACCOUNT)
     world.move_to("business 41")
     _retry(world, for_present_account=False)
     (sent,) = world.attempts()
@@ -237,7 +245,10 @@ def test_an_award_parked_in_doubt_is_not_read_back_elsewhere_by_a_retry(world: _
     world.move_to("business 42")
     _retry(world)
     assert world.attempts() == []
-    assert world.effect().reason == OTHER_ACCOUNT_IN_DOUBT
+    assert (world.effect().state, world.effect().reason) == (EffectState.UNKNOWN, OTHER_ACCOUNT_IN_DOUBT)
+    _make_due(world)
+    assert world.attempts() == []
+    assert (world.effect().state, world.effect().reason) == (EffectState.PARKED, OTHER_ACCOUNT_IN_DOUBT)
 
 
 def test_an_operator_who_saw_that_it_was_not_performed_has_it_sent_to_the_new_account(world: _World) -> None:

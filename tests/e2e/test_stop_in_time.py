@@ -16,7 +16,7 @@ def test_a_request_that_waits_for_a_partner_does_not_keep_the_process(tmp_path: 
         content = configuration(
             perkville_url=f"http://127.0.0.1:{partner.getsockname()[1]}", options={"requestTimeoutSeconds": 300}
         )
-        product = ProductProcess(tmp_path, content, environment={"PUNCHCARD_SHUTDOWN_SECONDS": "4"})
+        product = ProductProcess(tmp_path, content, environment={"PUNCHCARD_SHUTDOWN_SECONDS": "3"})
         path, body = "/api/destinations/perkville/replays", {"since": "2020-01-01T00:00:00Z", "dryRun": True}
         asking = threading.Thread(target=lambda: responses.append(product.call("POST", path, body=body)))
         asking.start()

@@ -19,6 +19,7 @@ from punchcard.store.delivery.claiming import newest_delivered_elsewhere, others
 from punchcard.store.delivery.effects import (
     OTHER_ACCOUNT,
     OTHER_ACCOUNT_IN_DOUBT,
+    RETRIED,
     Action,
     Attempt,
     EffectState,
@@ -26,7 +27,7 @@ from punchcard.store.delivery.effects import (
     StoredEffect,
 )
 
-# Routing may see changed settings before delivery does, in another process or on another machine.
+# Routing, or an operator who retries, may see changed settings before delivery does in another process.
 _SETTINGS_SPREAD: Final = timedelta(seconds=10)
 _SENT_NOWHERE: Final = (
     "It is for {planned}, and the settings name {current} now: it was performed in neither. Retry it to send it to "
@@ -133,7 +134,7 @@ class Beginning:
             return None
         if is_elsewhere:
             detail = _IN_DOUBT_THERE.format(planned=effect.account, current=account)
-            self._park(effect, reason=OTHER_ACCOUNT_IN_DOUBT, detail=detail)
+            self._park_later(effect, until=self._ahead_until(effect), reason=OTHER_ACCOUNT_IN_DOUBT, detail=detail)
             return None
         is_read_back = on_unknown is OnUnknown.READ_BACK
         quantity = effect.requested_quantity
@@ -172,19 +173,26 @@ class Beginning:
 
     def _keep_from(self, account: str | None, effect: StoredEffect) -> bool:
         """Park an effect that is for another account, after a moment; False if it may be sent to this one instead."""
-        now = self._clock.now()
-        may_be_ahead_until = effect.created_at + _SETTINGS_SPREAD
-        is_new = now < may_be_ahead_until <= now + _SETTINGS_SPREAD
-        if not is_new and self._may_follow_settings(effect.account or ""):
+        until = self._ahead_until(effect)
+        if until is None and self._may_follow_settings(effect.account or ""):
             return False
-        self._move(
-            effect,
-            state=effect.state if is_new else EffectState.PARKED,
-            reason=OTHER_ACCOUNT,
-            detail=_SENT_NOWHERE.format(planned=effect.account, current=account),
-            due_at=may_be_ahead_until if is_new else now,
-        )
+        detail = _SENT_NOWHERE.format(planned=effect.account, current=account)
+        self._park_later(effect, until=until, reason=OTHER_ACCOUNT, detail=detail)
         return True
+
+    def _ahead_until(self, effect: StoredEffect) -> datetime | None:
+        """Return until when the effect may be for newer settings than delivery has; None for not any more."""
+        now = self._clock.now()
+        since = effect.due_at if effect.reason == RETRIED else effect.created_at  # a retry is due at once
+        until = since + _SETTINGS_SPREAD
+        return until if now < until <= now + _SETTINGS_SPREAD else None
+
+    def _park_later(self, effect: StoredEffect, *, until: datetime | None, reason: str, detail: str) -> None:
+        if until is None:
+            self._park(effect, reason=reason, detail=detail)
+        else:
+            state = EffectState.UNKNOWN if effect.state is EffectState.SENDING else effect.state
+            self._move(effect, state=state, reason=reason, detail=detail, due_at=until)
 
     def _park(self, effect: StoredEffect, *, reason: str, detail: str) -> None:
         self._move(effect, state=EffectState.PARKED, reason=reason, detail=detail, due_at=self._clock.now())
