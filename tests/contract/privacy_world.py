@@ -10,8 +10,10 @@ from typing import Any
 import psycopg
 import pyarrow.parquet
 
+from punchcard.lake.reader import LakeReader
 from punchcard.log.bodies import decompress
 from punchcard.log.opening import open_event_log
+from punchcard.operations.access_request import PersonReader
 from punchcard.testing.public_api import PublicApiServer
 
 CONFIG = """
@@ -136,3 +138,15 @@ def transactions(api: PublicApiServer) -> list[dict[str, Any]]:
     """The ledger, newest first."""
     response = api.request("GET", "/api/destinations/perkville/transactions")
     return [{**row, **row["transaction"], "state": row["status"]} for row in response.json()["data"]["transactions"]]
+
+
+def person_reader(api: PublicApiServer) -> PersonReader:
+    """Return what answers access requests."""
+    return PersonReader(
+        store=api.store,
+        lake=LakeReader(api.lake_location),
+        lake_url=api.lake_location,
+        tail=api.browser.tail,
+        vault=api.subjects,
+        clock=api.clock,
+    )

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.contract.privacy_world import ANN, BOB, order, process
+from tests.contract.privacy_world import ANN, BOB, order, person_reader, process
 
 from punchcard.cli.regulating import export_person
 from punchcard.errors import ConfigurationError
-from punchcard.lake.reader import LakeReader
 from punchcard.operations.access_request import PersonReader, to_html, to_json
 from punchcard.runtime.settings import read_settings
 from punchcard.store.privacy.regulations import SubjectType
@@ -17,14 +16,7 @@ from punchcard.testing.public_api import PublicApiServer
 
 @pytest.fixture
 def reader(api: PublicApiServer) -> PersonReader:
-    return PersonReader(
-        store=api.store,
-        lake=LakeReader(api.lake_location),
-        lake_url=api.lake_location,
-        tail=api.browser.tail,
-        vault=api.subjects,
-        clock=api.clock,
-    )
+    return person_reader(api)
 
 
 def test_an_access_request_has_everything_of_the_person_and_nothing_of_others(

@@ -97,6 +97,13 @@ def _plan_for(world: _World, account: str) -> None:
         work.execute(update(effects).where(effects.c.effect_key == _KEY).values(account=account))
 
 
+def _park(world: _World, reason: str) -> None:
+    with world.store.unit_of_work() as work:
+        effect_id = world.effect().id
+        parked = EffectState.PARKED
+        outbox.put(work, effect_id, state=parked, reason=reason, detail=None, due_at=_BEFORE, now=_BEFORE)
+
+
 def _make_due(world: _World) -> None:
     """Let the time of the award's next look come."""
     with world.store.unit_of_work() as work:
@@ -213,16 +220,7 @@ def test_a_retry_of_all_sends_an_award_to_its_own_account_only(world: _World) ->
 def test_an_award_that_was_parked_for_another_reason_is_not_sent_elsewhere_by_a_retry(world: _World) -> None:
     _deliver_one(world)
     _plan_for(world, "business 41")
-    with world.store.unit_of_work() as work:
-        outbox.put(
-            work,
-            world.effect().id,
-            state=EffectState.PARKED,
-            reason="partner_unavailable",
-            detail=None,
-            due_at=_BEFORE,
-            now=_BEFORE,
-        )
+    _park(world, "partner_unavailable")
     world.move_to("business 42")
     _retry(world)
     assert world.attempts() == []
@@ -232,16 +230,7 @@ def test_an_award_that_was_parked_for_another_reason_is_not_sent_elsewhere_by_a_
 def test_an_award_parked_in_doubt_is_not_read_back_elsewhere_by_a_retry(world: _World) -> None:
     (sent,) = world.attempts()
     world.end(sent, OutcomeUnknownError("lost"), room=0)
-    with world.store.unit_of_work() as work:
-        outbox.put(
-            work,
-            sent.effect.id,
-            state=EffectState.PARKED,
-            reason="outcome_unknown",
-            detail=None,
-            due_at=_BEFORE,
-            now=_BEFORE,
-        )
+    _park(world, "outcome_unknown")
     world.move_to("business 42")
     _retry(world)
     assert world.attempts() == []

@@ -7,10 +7,19 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, delete, func, insert, select, update
-from tests.contract.privacy_world import ANN, BOB, get, order, post, process, regulate, traces_of, transactions
+from tests.contract.privacy_world import (
+    ANN,
+    BOB,
+    get,
+    order,
+    person_reader,
+    post,
+    process,
+    regulate,
+    traces_of,
+    transactions,
+)
 
-from punchcard.lake.reader import LakeReader
-from punchcard.operations.access_request import PersonReader
 from punchcard.store.delivery.recoveries import RecoveryReason, start_recovery
 from punchcard.store.delivery.schema import effect_subjects
 from punchcard.store.privacy.regulations import SubjectType
@@ -157,14 +166,7 @@ def test_an_access_request_has_awards_of_events_that_are_gone(api: PublicApiServ
     regulate(api, "DELETE_INTERNAL", ANN[0])
     api.run_regulations()
     restore()
-    reader = PersonReader(
-        store=api.store,
-        lake=LakeReader(api.lake_location),
-        lake_url=api.lake_location,
-        tail=api.browser.tail,
-        vault=api.subjects,
-        clock=api.clock,
-    )
+    reader = person_reader(api)
     for subject_type, value in ((SubjectType.USER_ID, ANN[0]), (SubjectType.ANONYMOUS_ID, ANN[2])):
         person = reader.read(subject_type, value)
         assert [row["customer"] for row in person["ledger"]] == [ANN[1]]

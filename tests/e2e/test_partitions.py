@@ -229,11 +229,7 @@ def test_workers_that_share_a_log_award_each_order_once_whatever_dies(
     assert_all_awarded_once(customers, serving, sandbox)
     lag = 'punchcard_log_lag_events{partition="4"} 0.0'
     wait_until(lambda: lag in str(serving.call("GET", "/metrics")[1]))
-    workers.stop()
-    assert_all_awarded_once(customers, serving, sandbox)
-    assert duplicates_in(postgres_url) == {"same_effect": customers.repeats}
-    assert_in_order(postgres_url)
-    assert workers.defects() == []
+    assert_stopped_with_all_awarded_once(workers, customers, serving, sandbox, postgres_url)
 
 
 @pytest.mark.parametrize("environment", ["postgresql", pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True)
@@ -269,11 +265,7 @@ def test_partitions_that_are_raised_while_orders_arrive_cost_no_order(
         finally:
             customers.stop()
         assert_all_awarded_once(customers, first, sandbox)
-        workers.stop()
-        assert_all_awarded_once(customers, first, sandbox)
-    assert duplicates_in(postgres_url) == {"same_effect": customers.repeats}
-    assert_in_order(postgres_url)
-    assert workers.defects() == []
+        assert_stopped_with_all_awarded_once(workers, customers, first, sandbox, postgres_url)
 
 
 def wait_until_caught_up(customers: Customers, sandbox: SandboxProcess) -> None:
@@ -320,11 +312,7 @@ def test_workers_that_freeze_and_die_at_random_award_each_order_once(
             workers.running[number].signal(signal.SIGCONT)
         customers.stop()
     assert_all_awarded_once(customers, serving, sandbox)
-    workers.stop()
-    assert_all_awarded_once(customers, serving, sandbox)
-    assert duplicates_in(postgres_url) == {"same_effect": customers.repeats}
-    assert_in_order(postgres_url)
-    assert workers.defects() == []
+    assert_stopped_with_all_awarded_once(workers, customers, serving, sandbox, postgres_url)
 
 
 @pytest.mark.soak  # without a free core, Kafka's controllers may elect none of them within two minutes
@@ -389,6 +377,17 @@ def assert_all_awarded_once(customers: Customers, serving: ProductProcess, sandb
         serving.wait_for_status(message_id, "delivered", "duplicate")
     booked = Counter(transaction["trans_source_id"] for transaction in sandbox.transactions())
     assert booked == Counter(f"SEG:perkville:ORDER:{order}:order-completed" for order in orders)
+
+
+def assert_stopped_with_all_awarded_once(
+    workers: Workers, customers: Customers, serving: ProductProcess, sandbox: SandboxProcess, postgres_url: str
+) -> None:
+    """Stop the workers. Every order stands once, in order, each repeated one is named, and no worker had a defect."""
+    workers.stop()
+    assert_all_awarded_once(customers, serving, sandbox)
+    assert duplicates_in(postgres_url) == {"same_effect": customers.repeats}
+    assert_in_order(postgres_url)
+    assert workers.defects() == []
 
 
 def duplicates_in(database_url: str) -> dict[str, int]:

@@ -235,8 +235,8 @@ def _print_preview(preview: PlanPreview, *, days: int, names: Mapping[str, str])
         print(f"{preview.blocked_total:,} would be blocked, {preview.changed:,} would lose properties.")
     for stake in preview.at_stake:
         for item, awards, quantity in stake.items():
-            name, noun = printable(names[stake.destination]), "award" if awards == 1 else "awards"
-            print(f"At stake at {name}: {awards:,} {noun} of {item}, quantity {quantity}.")
+            name = printable(names[stake.destination])
+            print(f"At stake at {name}: {count_noun(awards, 'award')} of {item}, quantity {quantity}.")
     if preview.is_partial:
         print("There are more events; only the oldest of the period were compared.")
 

@@ -3,7 +3,7 @@
 Within a process nothing waits by the wall clock: requests, rates, checks and what is in flight are measured by a clock
 that never goes back. What must survive a restart, the due time of an effect, is an instant of the wall clock; when that
 is set, due times are corrected in the very unit of work that claims, before anything is claimed. From time to time,
-waits end there that a partner asked for and that others of the destination have shown to be needless.
+waits end there that a partner has requested and that others of the destination have shown to be needless.
 """
 
 from dataclasses import dataclass

@@ -10,37 +10,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-# Accepts TCP in a network namespace and passes it on to a Unix socket, which all namespaces share.
-_RELAY = """
-import socket, sys, threading
-def pump(source, target):
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-    except OSError:
-        pass
-    for end in (source, target):
-        try:
-            end.shutdown(socket.SHUT_RDWR)  # wakes the thread of the other direction
-        except OSError:
-            pass
 # PostgreSQL notices a machine that has vanished by these options of its sessions, which are set here for it.
-NOTICED = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
-with socket.create_server((sys.argv[1], int(sys.argv[2]))) as listening:
-    print("ready", flush=True)
-    while True:
-        near, _ = listening.accept()
-        near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in NOTICED.items():
-            near.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        far = socket.socket(socket.AF_UNIX)
-        far.connect(sys.argv[3])
-        for pair in ((near, far), (far, near)):
-            threading.Thread(target=pump, args=pair, daemon=True).start()
-"""
+_NOTICED: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 
 
 class CutNetwork:
@@ -64,7 +39,7 @@ class CutNetwork:
         self._run("-n", self._name, "addr", "add", f"{self.address}/24", "dev", "inside")
         self._run("-n", self._name, "link", "set", "inside", "up")
         self._run("link", "set", self._name, "up")
-        command_line = ["ip", "netns", "exec", self._name, sys.executable, "-c", _RELAY]
+        command_line = ["ip", "netns", "exec", self._name, sys.executable, "-m", __name__]
         self._relay = subprocess.Popen([*command_line, self.address, str(port), str(path)], stdout=subprocess.PIPE)
         assert self._relay.stdout is not None
         assert self._relay.stdout.readline() == b"ready\n"
@@ -136,10 +111,29 @@ def network_to_port(port: int, folder: Path) -> Iterator[CutNetwork]:
                 thread.join()
 
 
+def _relay(address: str, port: int, path: str) -> None:
+    """Accept TCP in this network namespace and pass it on to a Unix socket, which all namespaces share."""
+    with socket.create_server((address, port)) as listening:
+        print("ready", flush=True)
+        while True:
+            near, _ = listening.accept()
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _NOTICED.items():
+                near.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(path)
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=_pump, args=pair, daemon=True).start()
+
+
 def _pump(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
         while data := source.recv(65_536):
             target.sendall(data)
     for end in (source, target):
         with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+            end.shutdown(socket.SHUT_RDWR)  # wakes the thread of the other direction
+
+
+if __name__ == "__main__":
+    _relay(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -11,6 +11,7 @@ from punchcard.store.delivery.effects import (
     UNCERTAIN_REASONS,
     EffectState,
 )
+from punchcard.store.delivery.ledger import destinations_with_effects
 from punchcard.store.delivery.schema import effects
 
 _ROWS_READ_MAX: Final = 5_000
@@ -43,18 +44,7 @@ def is_first_account(work: Connection, destination: str, account: str) -> bool:
         accounts = work.scalars(rows).all()
         if len(accounts) == _ROWS_READ_MAX or not {account, None}.isdisjoint(accounts):
             return False
-    return not any(_has_awards(work, other) for other in _destinations(work) if other != destination)
-
-
-def _destinations(work: Connection) -> list[str]:
-    """Return all destinations with effects, one look into the index for each."""
-    slugs: list[str] = []
-    query = select(func.min(effects.c.destination))
-    slug = work.scalar(query)
-    while slug is not None:
-        slugs.append(slug)
-        slug = work.scalar(query.where(effects.c.destination > slug))
-    return slugs
+    return not any(_has_awards(work, other) for other in destinations_with_effects(work) if other != destination)
 
 
 def _has_awards(work: Connection, destination: str) -> bool:

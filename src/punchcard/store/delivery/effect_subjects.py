@@ -13,7 +13,6 @@ from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
 from punchcard.store.delivery.effects import DELETED_CUSTOMER
 from punchcard.store.delivery.schema import effect_subjects, effects
 
-_KEYS_PER_QUERY: Final = 400
 _ADD: Final = BulkStatement(insert(effect_subjects), ["digest", "effect_id"])
 _IDS_BY_KEY: Final = PreparedStatement(
     select(effects.c.id, effects.c.effect_key).where(
@@ -25,6 +24,7 @@ _BY_DIGEST: Final = PreparedStatement(
     .where(is_listed(effect_subjects.c.digest, "b_values"), effects.c.id == effect_subjects.c.effect_id)
     .order_by(effects.c.id)
 )
+_FORGET: Final = PreparedStatement(delete(effect_subjects).where(is_listed(effect_subjects.c.effect_id, "b_values")))
 
 
 class SubjectEffect(NamedTuple):
@@ -64,20 +64,14 @@ def copy_effect_subjects(work: Connection, effect_id: int, *, to: int) -> None:
 def effects_by_digest(work: Connection, digests: Collection[str]) -> dict[str, list[SubjectEffect]]:
     """Return the effects of subjects by their hashes; those without effects are absent."""
     by_digest: defaultdict[str, list[SubjectEffect]] = defaultdict(list)
-    ordered = sorted(digests)
-    for begin in range(0, len(ordered), _KEYS_PER_QUERY):
-        for row in _BY_DIGEST.rows(work, {"b_values": ordered[begin : begin + _KEYS_PER_QUERY]}):
-            by_digest[row.digest].append(SubjectEffect(row.id, row.customer))
+    for row in _BY_DIGEST.rows(work, {"b_values": sorted(digests)}):
+        by_digest[row.digest].append(SubjectEffect(row.id, row.customer))
     return dict(by_digest)
 
 
 def forget_effect_subjects(work: Connection, effect_ids: Collection[int]) -> None:
     """Drop the hashes of effects."""
-    ids = list(effect_ids)
-    for begin in range(0, len(ids), _KEYS_PER_QUERY):
-        work.execute(
-            delete(effect_subjects).where(effect_subjects.c.effect_id.in_(ids[begin : begin + _KEYS_PER_QUERY]))
-        )
+    _FORGET.execute(work, {"b_values": sorted(effect_ids)})
 
 
 def has_effects_without_subjects(work: Connection) -> bool:

@@ -187,8 +187,7 @@ def customers_like(work: Connection, text: str, *, limit: int) -> list[str]:
     """Return the customers of the ledger with an email that begins with the text, in order."""
     customers: dict[str, None] = {}
     begin = text.strip().lower()
-    destination = work.scalar(select(func.min(effects.c.destination)))
-    while destination is not None:
+    for destination in destinations_with_effects(work):
         condition = and_(
             effects.c.destination == destination,
             effects.c.customer != "",  # effects that are not about a customer
@@ -201,8 +200,18 @@ def customers_like(work: Connection, text: str, *, limit: int) -> list[str]:
                 break
             customers[customer] = None
             customer = work.scalar(select(func.min(effects.c.customer)).where(condition, effects.c.customer > customer))
-        destination = work.scalar(select(func.min(effects.c.destination)).where(effects.c.destination > destination))
     return sorted(customers)[:limit]
+
+
+def destinations_with_effects(work: Connection) -> list[str]:
+    """Return the slugs of all destinations in the ledger, by one look into the index for each."""
+    slugs: list[str] = []
+    query = select(func.min(effects.c.destination))
+    slug = work.scalar(query)
+    while slug is not None:
+        slugs.append(slug)
+        slug = work.scalar(query.where(effects.c.destination > slug))
+    return slugs
 
 
 def needing_a_person(

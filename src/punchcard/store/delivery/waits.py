@@ -64,7 +64,7 @@ def end_far_waits(
 def end_requested_waits(
     work: Connection, destination: str, *, now: datetime, longest_by_tries: Sequence[timedelta]
 ) -> int:
-    """Shorten waits that the destination asked for before it performed another effect; returns how many.
+    """Shorten waits that the partner requested before it performed another effect; returns how many.
 
     Args:
         longest_by_tries: What is left of a wait with 0, 1 … tries; the last one is that of all further tries.
