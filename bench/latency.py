@@ -88,9 +88,11 @@ async def _measure(per_second: int) -> tuple[list[float], float]:
                 await asyncio.sleep(0.05)
             sent.clear()
             arrived.clear()
-            begun, used = time.perf_counter(), cpu_seconds(running.pid)
+            begun, used = time.perf_counter(), 0.0
             sending = []
             for number in range(total):
+                if number == _WARM_UP:  # by now the worker has loaded what writes the lake
+                    used = cpu_seconds(running.pid)
                 await asyncio.sleep(max(0.0, begun + number / per_second - time.perf_counter()))
                 sending.append(asyncio.create_task(_send(session, running.url, number, sent)))
             await asyncio.gather(*sending)
@@ -104,7 +106,7 @@ async def _measure(per_second: int) -> tuple[list[float], float]:
     missing = len(sent) - len(arrived)
     if missing:
         raise AssertionError(f"{missing} awards did not arrive")
-    return [arrived[key] - sent[key] for key in list(sent)[_WARM_UP:]], used / total
+    return [arrived[key] - sent[key] for key in list(sent)[_WARM_UP:]], used / (total - _WARM_UP)
 
 
 async def _send(session: aiohttp.ClientSession, url: str, number: int, sent: dict[str, float]) -> None:
