@@ -140,7 +140,7 @@ class Beginning:
         quantity = effect.requested_quantity
         if is_read_back:
             quantity = self._estimate(effect) if effect.quantity is None else effect.quantity
-        others = others_of_customer(self._work, effect) if is_read_back else ()
+        others = others_of_customer(self._work, effect, account=account) if is_read_back else ()
         return Attempt(
             effect=effect,
             number=effect.attempts + 1,

@@ -158,10 +158,11 @@ def _live_first(
     return [*live, *replayed][:limit]
 
 
-def others_of_customer(work: Connection, effect: StoredEffect) -> Sequence[Any]:
-    """Return `partner_id`, `effect_key` and `account` of a customer's other delivered effects.
+def others_of_customer(work: Connection, effect: StoredEffect, *, account: str | None) -> Sequence[Any]:
+    """Return `partner_id`, `effect_key` and `account` of a customer's other effects that were delivered to an account.
 
-    What the partner shows under these ids is not this effect.
+    What the partner shows under these ids is not this effect. Those from before accounts were stored may be in any
+    account. In another account the same id may be of anything.
     """
     values = {
         "b_destination": effect.destination,
@@ -169,7 +170,8 @@ def others_of_customer(work: Connection, effect: StoredEffect) -> Sequence[Any]:
         "b_kind": effect.kind,
         "b_id": effect.id,
     }
-    return _OTHERS_OF_CUSTOMER.rows(work, values)
+    rows = _OTHERS_OF_CUSTOMER.rows(work, values)
+    return [row for row in rows if account is None or row.account in (None, account)]
 
 
 def newest_delivered_elsewhere(work: Connection, effect: StoredEffect, *, account: str | None) -> StoredEffect | None:
