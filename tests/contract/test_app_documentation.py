@@ -116,6 +116,21 @@ def test_the_documentation_is_read_without_signing_in(world: PublicApiServer) ->
     assert 'href="/docs/how-to/reset-a-password"' in visitor.get("/lost-password").text
 
 
+def test_a_folder_leads_to_the_page_that_stands_for_it(world: PublicApiServer) -> None:
+    visitor = FormBrowser(world)
+    folders = {path.rpartition("/")[0] for path in open_documentation().paths if path.startswith("docs/")} - {"docs"}
+    assert len(folders) > 4
+    pages = {"/" + folder: "/docs/app/README" if folder == "docs/app" else "/docs" for folder in folders}
+    pages["/docs/src/punchcard/destinations/perkville"] = "/docs/src/punchcard/destinations/perkville/README"
+    pages["/docs/changelog.d"] = "/docs/changelog.d/README"
+    for folder, target in pages.items():
+        for path in (folder, f"{folder}/"):
+            page = visitor.get(path)
+            assert (page.status, page.headers.get("location")) == (303, target), path
+        assert visitor.get(target).status == 200
+    assert visitor.get("/docs/").status == 200
+
+
 def test_a_search_finds_pages_by_title_heading_and_text(world: PublicApiServer) -> None:
     visitor = FormBrowser(world)
     page = visitor.get("/docs?q=one+database")

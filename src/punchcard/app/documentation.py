@@ -100,6 +100,11 @@ class Documentation:
                 _PACKAGE + path.relative_to(package).as_posix(): path for path in package.glob(_PACKAGE_PAGES)
             }
         self._by_link = {document_link(path): path for path in self._pages}
+        self._folders = {
+            folder: f"{folder}/README" if f"{folder}/README" in self._by_link else PREFIX
+            for link in self._by_link
+            for folder in _folders_above(link)
+        }
         self._rendered: dict[str, Document] = {}
 
     @property
@@ -122,6 +127,10 @@ class Documentation:
         """Return the page with this path in the App, None if there is none."""
         path = self._by_link.get(link)
         return None if path is None else self._document(path)
+
+    def find_folder(self, link: str) -> str | None:
+        """Return the path in the App of the page that stands for a folder: its README, or else the index."""
+        return self._folders.get(link)
 
     def read_picture(self, link: str) -> bytes | None:
         """Return the picture with this path in the App, None if there is none."""
@@ -167,6 +176,14 @@ def document_link(path: str) -> str:
     if path == INDEX:
         return PREFIX
     return f"{PREFIX}/{quote(path.removesuffix('.md').removeprefix('docs/'))}"
+
+
+def _folders_above(link: str) -> Iterator[str]:
+    """Return the paths in the App of the folders that a page is in, the innermost first."""
+    folder = link.rpartition("/")[0]
+    while len(folder) > len(PREFIX):
+        yield folder
+        folder = folder.rpartition("/")[0]
 
 
 def read_navigation(index: str) -> Navigation:

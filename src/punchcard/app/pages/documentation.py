@@ -40,6 +40,8 @@ def show_document(context: ContextDependency, path: FromPath[str]) -> Response[A
             raise NotFoundError("The documentation has no such picture.")
         headers = {"Cache-Control": f"private, max-age={_PICTURE_SECONDS}"}
         return Response(picture, media_type="image/png", headers=headers)
+    if (page := open_documentation().find_folder(link)) is not None:
+        return context.redirect(page)
     return _page(context, link.removesuffix(".md"))
 
 
