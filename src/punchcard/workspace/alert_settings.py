@@ -29,6 +29,12 @@ _CHATS: Final = {
     "slack": re.compile(r"https://hooks\.slack\.com/services/", re.IGNORECASE),
     "discord": re.compile(r"https://discord(?:app)?\.com/api/webhooks/", re.IGNORECASE),
     "gchat": re.compile(r"https://chat\.googleapis\.com/v1/spaces/", re.IGNORECASE),
+    # Microsoft Teams: flows of Power Automate, on hosts of Logic Apps or, since 2025, of the Power Platform.
+    "workflows": re.compile(
+        r"https://[a-z0-9.-]+\.(?:logic\.azure|api(?:\.[a-z0-9-]+)*\.powerplatform)\.[a-z.]+(?::\d+)?"
+        r"/(?:powerautomate/automations/direct/(?:cu/\d+/)?)?workflows/",
+        re.IGNORECASE,
+    ),
 }
 # Apprise would send these from its own HTTP client, past the check of private addresses; the last ones act on this
 # machine instead of sending anything.

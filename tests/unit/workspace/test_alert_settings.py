@@ -27,6 +27,10 @@ from punchcard.workspace.problems import Problem
 
 MAIL = "mailto://user:password@smtp.example.com?to=ops@example.com"
 CHANNEL = AlertChannel(slug="ops", name="ops", url=MAIL, secret="")
+DIRECT = "powerautomate/automations/direct"
+TEAMS_FLOW = (
+    "workflows/0a9b8c7d6e/triggers/manual/paths/invoke?api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=aB-3_d"
+)
 
 
 def read(text: str) -> Workspace:
@@ -195,6 +199,11 @@ def test_a_stored_change_that_cannot_be_read_leaves_the_default() -> None:
         ("https://hooks.slack.com/services/T0000000A/B0000000B/abcdefghijklmnopqrstuvwx", "slack"),
         (f"https://discord.com/api/webhooks/123456789012345678/{'a' * 68}", "discord"),
         ("https://chat.googleapis.com/v1/spaces/AAAA/messages?key=abc&token=def", "gchat"),
+        (f"https://prod-01.westeurope.logic.azure.com:443/{TEAMS_FLOW}", "workflows"),
+        (f"https://default98.73.environment.api.powerplatform.com:443/{DIRECT}/{TEAMS_FLOW}", "workflows"),
+        (f"https://default98.73.environment.api.powerplatform.com/{DIRECT}/cu/03/{TEAMS_FLOW}", "workflows"),
+        (f"https://98.73.environment.api.high.powerplatform.microsoft.us/{DIRECT}/{TEAMS_FLOW}", "workflows"),
+        (f"https://logic.azure.com.example.com/{TEAMS_FLOW}", "webhook"),
         ("https://hooks.example.com/services/T0000000A/B0000000B/abcdefghijklmnopqrstuvwx", "webhook"),
         ("https://example.com/https://hooks.slack.com/services/a/b/c", "webhook"),
         (MAIL, "mailto"),
@@ -205,7 +214,14 @@ def test_the_webhook_url_of_a_chat_is_a_channel_of_that_chat(url: str, type_: st
     assert list(channel_problems([replace(CHANNEL, url=url)], allow_masks=False)) == []
 
 
-def test_a_part_of_the_webhook_url_of_a_chat_is_refused() -> None:
-    channel = replace(CHANNEL, url="https://hooks.slack.com/services/T0000000A")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.slack.com/services/T0000000A",
+        f"https://prod-01.westeurope.logic.azure.com/{TEAMS_FLOW.partition('?')[0]}",
+    ],
+)
+def test_a_part_of_the_webhook_url_of_a_chat_is_refused(url: str) -> None:
+    channel = replace(CHANNEL, url=url)
     (problem,) = channel_problems([channel], allow_masks=False)
     assert problem.message == "Is not a whole webhook URL of this chat. Copy it there once more."
