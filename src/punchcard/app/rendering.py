@@ -24,7 +24,7 @@ from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.definition import Capability, Definition, LedgerColumn, default_column
 from punchcard.lake.lake_event import LakeEvent
 from punchcard.operations.remedies import find_remedies, next_step, trace_remedies
-from punchcard.operations.sentences import as_sentence
+from punchcard.operations.sentences import as_sentence, count_noun
 from punchcard.operations.statuses import Tone, status_label, status_tone
 from punchcard.store.access.token_store import Role
 from punchcard.traces.reasons import find_reason, plain, remedy_of
@@ -101,6 +101,7 @@ class Renderer:
             moment=self._moment,
             ago=self._ago,
             number=_number,
+            count_noun=count_noun,
             amount=format_amount,
             seconds=_seconds,
             pretty=_pretty,

@@ -12,6 +12,7 @@ from punchcard.engage.requests import PreviewRequest
 from punchcard.errors import ConfigurationError
 from punchcard.operations import engagement
 from punchcard.operations.authorship import read_authorships
+from punchcard.operations.sentences import count_noun
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.engine import Store
@@ -88,7 +89,7 @@ def resync_computation(settings: Settings, key: str, *, destination: str | None)
         if not status.computation.destinations:
             raise ConfigurationError(f"{key} has no destinations. Add one first.")
         count = engagement.resync(store, status, destination=destination, actor="command line", clock=SystemClock())
-    print(f"{count:,} {'person' if count == 1 else 'people'} queued. `punchcard audience list` shows the progress.")
+    print(f"{count_noun(count, 'person', 'people')} queued. `punchcard audience list` shows the progress.")
 
 
 @contextmanager

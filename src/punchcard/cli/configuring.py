@@ -17,6 +17,7 @@ from punchcard.cli.output import printable
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
 from punchcard.operations.partner_queries import check_connection
+from punchcard.operations.sentences import count_noun
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.check import run_check
 from punchcard.runtime.data_folder import prepare_data_folder
@@ -101,7 +102,7 @@ def _apply(
         store.close()
     print(render(changes))
     if released:
-        print(f"The App manages {released} {'part' if released == 1 else 'parts'} now.")
+        print(f"The App manages {count_noun(released, 'part')} now.")
     for note in describe_removals(before, after):
         print(f"Note: {note}")
     for warning in warnings.all():
@@ -115,10 +116,7 @@ def _confirmed(count: int) -> bool:
     outcome = "a new one" if count == 1 else "new ones"
     return confirm(
         f"Apply the file and create {outcome}?",
-        without_terminal=(
-            "Renames need a confirmation, and there is no terminal. Set a `key` for each of them in the file, or add "
-            "--yes."
-        ),
+        alternative="set a `key` for each renamed part in the file",
     )
 
 

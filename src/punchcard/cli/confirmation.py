@@ -7,17 +7,18 @@ from punchcard.errors import ConfigurationError
 
 
 @explained_interruption(NOTHING_CHANGED)
-def confirm(question: str, *, without_terminal: str) -> bool:
+def confirm(question: str, *, alternative: str = "") -> bool:
     """Ask a question; return True for yes. Anything else is no, the end of the input (Ctrl-D) included.
 
     Args:
-        without_terminal: The message if there is no terminal to ask at.
+        alternative: What else than --yes answers the question without a terminal, for the message.
 
     Raises:
         ConfigurationError: There is no terminal.
     """
     if not sys.stdin.isatty():
-        raise ConfigurationError(without_terminal)
+        remedy = f"Add --yes, or {alternative}." if alternative else "Add --yes."
+        raise ConfigurationError(f"{question} There is no terminal to answer at. {remedy}")
     try:
         typed = input(f"{question} [y/N] ")
     except EOFError:

@@ -57,7 +57,7 @@ def resolve(
             print("Look for it there, then run this again with --performed --partner-id ID, or with --not-performed.")
             return 0
         is_performed = decision is Decision.PERFORMED
-        if not assume_yes and not _is_confirmed("Record it as delivered?" if is_performed else "Send it?"):
+        if not assume_yes and not confirm("Record it as delivered?" if is_performed else "Send it?"):
             print("Nothing was changed.", file=sys.stderr)
             return 1
         now = SystemClock().now()
@@ -102,7 +102,3 @@ def _show(effect: StoredEffect) -> None:
     print(printable(f"Key {effect.effect_key}"))
     if effect.detail:
         print(printable(effect.detail))
-
-
-def _is_confirmed(question: str) -> bool:
-    return confirm(question, without_terminal="This needs a confirmation, and there is no terminal. Add --yes.")

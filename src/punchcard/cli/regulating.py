@@ -181,7 +181,7 @@ def _read_type(by: str) -> SubjectType:
 def _confirmed(count: int) -> bool:
     persons = "this person" if count == 1 else f"these {count:,} persons"
     question = f"Delete everything that is stored about {persons}? It cannot be undone."
-    return confirm(question, without_terminal="A deletion needs a confirmation, and there is no terminal. Add --yes.")
+    return confirm(question)
 
 
 @contextmanager

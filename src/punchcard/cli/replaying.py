@@ -29,6 +29,7 @@ from punchcard.operations.replays import (
     save_replay,
     start_replay,
 )
+from punchcard.operations.sentences import count_noun
 from punchcard.operations.statuses import ROUTING_STATUSES
 from punchcard.runtime.assembly import open_keyring, open_lake, open_store
 from punchcard.runtime.settings import Settings
@@ -265,11 +266,7 @@ def _show_plan(plan: ReplayPlan, name: str) -> None:
 
 
 def _agreed(plan: ReplayPlan) -> bool:
-    awards = "1 award" if plan.awards == 1 else f"{plan.awards:,} awards"
-    return confirm(
-        f"Replay these events for {awards}?",
-        without_terminal="There is no terminal to ask at. Use --yes to replay what is shown.",
-    )
+    return confirm(f"Replay these events for {count_noun(plan.awards, 'award')}?")
 
 
 def _follow(store: Store, replay: Replay, *, as_json: bool) -> int:
@@ -312,7 +309,7 @@ def _follow(store: Store, replay: Replay, *, as_json: bool) -> int:
 def _result_text(status: str, count: int) -> str:
     match status:
         case "pending":
-            return f"{count:,} {'award' if count == 1 else 'awards'} queued"
+            return f"{count_noun(count, 'award')} queued"
         case "duplicate":
             return f"{count:,} in the ledger already"
         case _:

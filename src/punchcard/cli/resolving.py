@@ -100,7 +100,7 @@ def resolve(settings: Settings, conflict_id: int, *, keeps: bool, corrects: bool
         _show(view, steps, obstacle)
         if not (keeps or corrects):
             return 0
-        if not assume_yes and not _is_confirmed("Keep the first content?" if keeps else "Correct to the second?"):
+        if not assume_yes and not confirm("Keep the first content?" if keeps else "Correct to the second?"):
             print("Nothing was changed.", file=sys.stderr)
             return 1
         with store.unit_of_work() as work:
@@ -144,7 +144,3 @@ def _show(view: ConflictView, steps: list[PreviewedStep], obstacle: str) -> None
 def _content(side: ConflictSide) -> str:
     what = side.summary or ("no amount" if side.quantity is None else f"{side.quantity} × {side.item}")
     return f"{what} for {side.email}"
-
-
-def _is_confirmed(question: str) -> bool:
-    return confirm(question, without_terminal="There is no terminal to confirm this. Add --yes to do it.")

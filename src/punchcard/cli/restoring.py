@@ -7,6 +7,7 @@ from punchcard.cli.confirmation import confirm
 from punchcard.clock import SystemClock
 from punchcard.errors import PunchcardError
 from punchcard.log.opening import describe_place
+from punchcard.operations.sentences import count_noun
 from punchcard.routing.log_guard import LogGuard
 from punchcard.runtime.assembly import guard_of, open_keyring, open_log, open_store
 from punchcard.runtime.settings import Settings
@@ -31,7 +32,7 @@ def recover(settings: Settings, *, assume_yes: bool) -> int:
     def declare(guard: LogGuard) -> str:
         by_destination = guard.declare_restored()
         count = sum(by_destination.values())
-        return f"{count} queued award{'' if count == 1 else 's'} will be read back. Start Punchcard now."
+        return f"{count_noun(count, 'queued award')} will be read back. Start Punchcard now."
 
     return _run(settings, question, declare, assume_yes=assume_yes)
 
@@ -53,13 +54,13 @@ def adopt_log(settings: Settings, *, assume_yes: bool) -> int:
 
     def adopt(guard: LogGuard) -> str:
         records = guard.adopt()
-        return f"The event log with {records} request{'' if records == 1 else 's'} was adopted. Start Punchcard now."
+        return f"The event log with {count_noun(records, 'request')} was adopted. Start Punchcard now."
 
     return _run(settings, question, adopt, assume_yes=assume_yes)
 
 
 def _run(settings: Settings, question: str, act: Callable[[LogGuard], str], *, assume_yes: bool) -> int:
-    if not assume_yes and not _is_confirmed(question):
+    if not assume_yes and not confirm(question):
         print("Nothing was changed.", file=sys.stderr)
         return 1
     store = open_store(settings)
@@ -72,7 +73,3 @@ def _run(settings: Settings, question: str, act: Callable[[LogGuard], str], *, a
     finally:
         store.close()
     return 0
-
-
-def _is_confirmed(question: str) -> bool:
-    return confirm(question, without_terminal=f"{question} There is no terminal to confirm this. Add --yes.")

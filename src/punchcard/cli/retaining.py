@@ -88,17 +88,13 @@ def _preview(settings: Settings, store: Store, data_set: DataSet, days: int | No
         return f"{data_set.title}: nothing is deleted."
     with store.reading() as work:
         count = count_expired(work, settings.lake_location(), data_set, days, now=SystemClock().now())
-    verb = "is" if count == 1 else "are"
-    expired = "what is older" if count is None else f"{count_noun(count, 'row')} that {verb} older"
+    expired = "what is older" if count is None else f"{count_noun(count, 'row that is', 'rows that are')} older"
     stays = f" Kept: {data_set.retained}" if data_set.retained else ""
     return f"{data_set.title}: {expired} than {count_noun(days, 'day')} would be deleted. {data_set.deleted}{stays}"
 
 
 def _confirmed() -> bool:
-    return confirm(
-        "Delete it, and all that becomes older? It cannot be restored.",
-        without_terminal="There is no terminal to ask for confirmation. Add --yes.",
-    )
+    return confirm("Delete it, and all that becomes older? It cannot be restored.")
 
 
 def _period_text(period: Retention) -> str:

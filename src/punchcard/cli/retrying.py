@@ -120,6 +120,4 @@ def _overlong(effect: StoredEffect) -> str:
 
 def _is_confirmed(effects: Sequence[StoredEffect]) -> bool:
     question = f"Put {len(effects)} back in the queue?" if effects else "Resume the destinations?"
-    return confirm(
-        question, without_terminal="There is no terminal to confirm this. Add --yes to retry the awards above."
-    )
+    return confirm(question)

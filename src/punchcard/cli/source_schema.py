@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from punchcard.cli.output import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.errors import ConfigurationError
+from punchcard.operations.sentences import count_noun
 from punchcard.operations.source_schema import SchemaEvent, find_details, list_schema, plain_text
 from punchcard.operations.source_schema_views import event_body, property_body
 from punchcard.runtime.assembly import open_keyring, open_store
@@ -81,7 +82,7 @@ def _event_line(event: SchemaEvent) -> str:
     parts = [
         name,
         f"{listed.count:,} in 30 days",
-        f"{listed.properties} {'property' if listed.properties == 1 else 'properties'}",
+        count_noun(listed.properties, "property", "properties"),
         f"mapped to {mapped}" if mapped else "not mapped" if event.is_mappable else "",
         f"{listed.filtered:,} filtered" if listed.filtered else "",
         f"last seen {to_iso(listed.last_seen)}",

@@ -112,10 +112,7 @@ def _refusal(planned: RestorePlan) -> str:
 
 
 def _confirmed(number: int) -> bool:
-    return confirm(
-        f"Restore version {number}?",
-        without_terminal="A restore needs a confirmation, and there is no terminal. Add --yes.",
-    )
+    return confirm(f"Restore version {number}?")
 
 
 def _read_part(text: str | None) -> PartKey | None:

@@ -24,6 +24,7 @@ from punchcard.operations.process_alerts import (
     find_missing_processes,
 )
 from punchcard.operations.reconciliation_alerts import find_ledger_differences
+from punchcard.operations.sentences import count_noun
 from punchcard.store.delivery.conflicts import count_unresolved
 from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
 from punchcard.store.delivery.pauses import PauseEnd, last_pause_of
@@ -274,7 +275,7 @@ def _restored(work: Connection, snapshot: Snapshot, now: datetime) -> list[Alert
 
 
 def _count_awards(count: int, predicate: str) -> str:
-    return f"{count:,} {'award' if count == 1 else 'awards'} {predicate}"
+    return f"{count_noun(count, 'award')} {predicate}"
 
 
 CONDITIONS: Final = (

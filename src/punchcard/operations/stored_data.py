@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from punchcard.operations.retention import DATA_SETS
+from punchcard.operations.sentences import count_noun
 
 _EVER: Final = "for ever"
 _CURRENT: Final = "while it is current"
@@ -267,7 +268,7 @@ def _periods() -> Iterator[str]:
     yield "| data set | deleted after the period | kept | setting of the default | at least |"
     yield "|---|---|---|---|---|"
     for data_set in DATA_SETS:
-        days = f"{data_set.days_min} days" if data_set.days_min > 1 else "1 day"
+        days = count_noun(data_set.days_min, "day")
         yield f"| `{data_set.name}` | {data_set.deleted} | {data_set.retained or '–'} | `{data_set.setting}` | {days} |"
 
 

@@ -12,6 +12,7 @@ from punchcard.lake.damage import repair_advice
 from punchcard.lake.elsewhere import LAKE_ELSEWHERE
 from punchcard.lake.writer import LakeWriter
 from punchcard.operations.partner_queries import check_connection
+from punchcard.operations.sentences import count_noun
 from punchcard.runtime.assembly import guard_of, open_keyring, open_lake, open_log, open_store
 from punchcard.runtime.settings import Settings
 from punchcard.store.delivery.pauses import pause_of
@@ -70,7 +71,7 @@ def _held(store: Store) -> list[Finding]:
         Finding(
             ok=False,
             subject=events.destination,
-            message=f"{events.count:,} {'event is' if events.count == 1 else 'events are'} held since "
+            message=f"{count_noun(events.count, 'event is', 'events are')} held since "
             f"{events.oldest_received_at:%Y-%m-%d %H:%M} UTC. They are planned once this is corrected: {events.detail}",
         )
         for events in held

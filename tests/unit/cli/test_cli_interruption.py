@@ -115,7 +115,7 @@ def test_an_interrupted_question_has_changed_nothing(
     monkeypatch.setattr("builtins.input", interrupt)
     expect_interruption()
     with pytest.raises(KeyboardInterrupt):
-        confirm("Do it?", without_terminal="Add --yes.")
+        confirm("Do it?")
     assert capsys.readouterr().err == UNCHANGED
 
 
@@ -128,13 +128,15 @@ def test_a_question_is_answered_by_yes_only(typed: str | None, is_yes: bool, mon
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", reply)
-    assert confirm("Do it?", without_terminal="Add --yes.") is is_yes
+    assert confirm("Do it?") is is_yes
 
 
 def test_a_question_without_a_terminal_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
-    with pytest.raises(ConfigurationError, match=r"Add --yes\."):
-        confirm("Do it?", without_terminal="Add --yes.")
+    with pytest.raises(ConfigurationError, match=r"^Do it\? There is no terminal to answer at\. Add --yes\.$"):
+        confirm("Do it?")
+    with pytest.raises(ConfigurationError, match=r" Add --yes, or look at it again\.$"):
+        confirm("Do it?", alternative="look at it again")
 
 
 @pytest.mark.parametrize("module", ["punchcard.cli.help_pages", "punchcard.cli.running"])

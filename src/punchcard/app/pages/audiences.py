@@ -28,6 +28,7 @@ from punchcard.operations.computation_pictures import (
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.funnels import funnel_of
 from punchcard.operations.list_uploads import is_static_list, list_definition
+from punchcard.operations.sentences import count_noun
 from punchcard.operations.source_schema import suggest_properties
 from punchcard.operations.sync_impact import describe_removal, describe_save
 from punchcard.store.access.token_store import Role
@@ -170,7 +171,7 @@ def resync(context: ContextDependency, key: FromPath[str]) -> Page:
     )
     return context.redirect(
         page_path("audiences", key),
-        notices=[f"{count:,} {'person was' if count == 1 else 'people were'} queued for a resync."],
+        notices=[f"{count_noun(count, 'person was', 'people were')} queued for a resync."],
     )
 
 

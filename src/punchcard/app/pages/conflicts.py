@@ -21,6 +21,7 @@ from punchcard.operations.conflict_resolution import (
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.lookups import find_conflict
 from punchcard.operations.row_ids import is_row_id
+from punchcard.operations.sentences import count_noun
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import (
     ConflictQuery,
@@ -112,7 +113,7 @@ def _keep_first(context: RequestContext, slug: str, ids: Sequence[str]) -> int:
 def _notice(count: int) -> str:
     if not count:
         return "Nothing was changed: select conflicts first."
-    return f"{count:,} {'conflict' if count == 1 else 'conflicts'} resolved: the first content counts."
+    return f"{count_noun(count, 'conflict')} resolved: the first content counts."
 
 
 @get("/destinations/{slug:str}/conflicts/{number:str}", opt={SHOWS_AWARDS: True})
@@ -139,7 +140,7 @@ def resolve(context: ContextDependency, slug: FromPath[str], number: FromPath[st
             else:
                 destination = dependencies.current().destinations.get(slug)
                 count = len(correct_to_second(work, conflict, destination, actor=context.actor, now=now))
-                queued = f"{count} {'transaction is' if count == 1 else 'transactions are'} queued"
+                queued = f"{count_noun(count, 'transaction is', 'transactions are')} queued"
                 notice = f"Resolved: the second content counts. {queued if count else 'Nothing had to be sent'}."
     except AlreadyResolvedError as error:
         notice = error.message

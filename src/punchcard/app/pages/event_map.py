@@ -18,7 +18,7 @@ from punchcard.destinations.event_names import find_map_warnings, near_names
 from punchcard.destinations.port import LOOKS_LIKE_ORDER, MappingChoice
 from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
-from punchcard.operations.sentences import as_sentence
+from punchcard.operations.sentences import as_sentence, count_noun
 from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts, seen_names
 from punchcard.store.routing.event_results import EventStatus
 from punchcard.store.source_schema.reading import list_names
@@ -81,7 +81,7 @@ async def save(context: ContextDependency, slug: FromPath[str]) -> Page:
             raise
         errors = form_errors_from(error, names={f"settings.{field.key}": "map"})
         return await _page(context, destination, rows, errors, status=422)
-    events = f"{len(rows)} {'event earns' if len(rows) == 1 else 'events earn'} points"
+    events = f"{count_noun(len(rows), 'event earns', 'events earn')} points"
     return context.redirect(
         page_path("destinations", slug, "map", saved="1"), notices=[f"The map was saved: {events} from now on."]
     )

@@ -20,6 +20,7 @@ from punchcard.operations.inventory import (
     read_classification,
     read_inventory,
 )
+from punchcard.operations.sentences import count_noun
 from punchcard.store.access.token_store import Role
 from punchcard.workspace.control_editing import list_controls
 from punchcard.workspace.editing import NotFoundError
@@ -103,7 +104,7 @@ def classify_properties(context: ContextDependency) -> Page:
                 changed = classify(work, names, value, actor=context.actor, now=now)
     except ConfigurationError as error:
         return context.redirect(path, notices=[error.message])
-    return context.redirect(path, notices=[f"{changed:,} {'property' if changed == 1 else 'properties'} changed."])
+    return context.redirect(path, notices=[f"{count_noun(changed, 'property', 'properties')} changed."])
 
 
 @get("/privacy/inventory/property")

@@ -19,6 +19,7 @@ from punchcard.events.json_problems import describe_json_problem
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.plan_inference import infer_rules
 from punchcard.operations.plan_views import export_body
+from punchcard.operations.sentences import count_noun
 from punchcard.store.tracking_plans.violations import count_violations, list_violations
 from punchcard.tracking_plans.json_schema import JSON_TYPES
 from punchcard.tracking_plans.model import (
@@ -97,7 +98,7 @@ def change_plan_settings(context: ContextDependency, slug: FromPath[str]) -> Pag
             case "import":
                 rules = _rules_of(context, "", context.field("document"))
                 context.edit(change_plan(slug, lambda plan: set_rules(plan, rules)))
-                notice = f"{len(rules):,} {'rule was' if len(rules) == 1 else 'rules were'} saved."
+                notice = f"{count_noun(len(rules), 'rule was', 'rules were')} saved."
             case _:
                 name, description = context.field("name"), context.field("description")
                 context.edit(change_plan(slug, lambda plan: replace(plan, name=name, description=description)))

@@ -25,6 +25,7 @@ from punchcard.operations.reconciliation import (
 )
 from punchcard.operations.reconciliation_views import ReconciliationView, open_points, view_history, view_reconciliation
 from punchcard.operations.row_ids import is_row_id
+from punchcard.operations.sentences import count_noun
 from punchcard.operations.statuses import status_label
 from punchcard.store.engine import Store
 from punchcard.store.operations.reconciliation_differences import (
@@ -182,7 +183,7 @@ def _resolve(context: RequestContext, reconciliation: Reconciliation, action: Di
 def _notices(action: DifferenceAction, resolution: Resolution) -> list[str]:
     notices = [_done(action, resolution.done)] if resolution.done or not resolution.left else []
     if resolution.left:
-        left = "1 difference was" if resolution.left == 1 else f"{resolution.left:,} differences were"
+        left = count_noun(resolution.left, "difference was", "differences were")
         notices.append(f"{left} left: the action does not fit, or somebody has decided or changed it meanwhile.")
     return notices
 
@@ -234,7 +235,7 @@ def _count_open(work: Connection, query: DifferenceQuery) -> int:
 def _done(action: DifferenceAction, count: int) -> str:
     if not count:
         return "Nothing was changed: choose differences first."
-    differences = f"{count:,} {'difference' if count == 1 else 'differences'}"
+    differences = count_noun(count, "difference")
     match action:
         case DifferenceAction.SEND_AGAIN:
             return f"{differences}: each award is looked up at the partner, and sent again if it is not there."

@@ -17,6 +17,7 @@ from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page,
 from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
+from punchcard.operations.sentences import count_noun
 from punchcard.operations.statuses import LEDGER_STATUSES, OPEN_STATUSES, parse_ledger_statuses, status_label
 from punchcard.store.delivery import ledger
 from punchcard.store.delivery.conflicts import conflicts_of
@@ -97,10 +98,9 @@ def act(context: ContextDependency, slug: FromPath[str]) -> Page:
             return act_on(work, slug, own, actor=context.actor, now=context.dependencies.clock.now())
 
     def notice(count: int) -> str:
-        award = "award" if count == 1 else "awards"
         if not count:
             return "Nothing was changed. Select parked awards first."
-        return f"{count:,} {award} dismissed." if does_dismiss else f"{count:,} {award} back in the queue."
+        return f"{count_noun(count, 'award')} {'dismissed' if does_dismiss else 'back in the queue'}."
 
     if context.field("which") != "all":
         numbers = [int(field) for field in context.fields("id") if is_row_id(field)]

@@ -51,7 +51,5 @@ def _show(formats: Mapping[str, AmountFormat]) -> None:
 
 
 def _confirm() -> None:
-    if not confirm(
-        "Use these formats?", without_terminal="Confirm these formats with --yes, or set --decimal comma or point."
-    ):
+    if not confirm("Use these formats?", alternative="set --decimal comma or point"):
         raise PunchcardError("Nothing was sent.")
