@@ -12,8 +12,10 @@ from sqlalchemy import update
 from punchcard.clock import to_micros
 from punchcard.events.observed_properties import Observation, ValueType
 from punchcard.events.personal_data import PersonalData
+from punchcard.profiles.erasure import ErasedIds
 from punchcard.store.delivery.counts import OTHER_NAMES
 from punchcard.store.engine import Store
+from punchcard.store.source_schema.erasure import erase_from_source_schema
 from punchcard.store.source_schema.model import (
     FREQUENT_TRACKED_MAX,
     EventDelta,
@@ -32,7 +34,7 @@ from punchcard.store.source_schema.reading import (
     list_values,
     read_days,
 )
-from punchcard.store.source_schema.recording import erase_values, prune_schema, prune_schema_days, record_schema
+from punchcard.store.source_schema.recording import prune_schema, prune_schema_days, record_schema
 from punchcard.store.source_schema.schema import schema_properties
 from punchcard.testing.clock import ManualClock
 
@@ -199,9 +201,9 @@ def test_values_of_a_person_are_erased(store: Store) -> None:
     values = {"nickname": seen('"teal-fox"', '"gold"'), "other": seen('"gold"')}
     record(store, {key("A"): received()}, {key("A"): values})
     with store.unit_of_work() as work:
-        assert erase_values(work, ["Teal-Fox", ""]) == 1
+        assert erase_from_source_schema(work, ErasedIds(user_ids=frozenset({"teal-fox"}))) == 1
     with store.reading() as work:
-        assert list_values(work, ["website"], ["track"], ["nickname"]) == {"nickname": ['"gold"']}
+        assert list_values(work, ["website"], ["track"], ["nickname"]) == {"nickname": ['"[deleted]"', '"gold"']}
 
 
 @pytest.mark.parametrize("column", ["types", "formats", "personal", "frequent"])

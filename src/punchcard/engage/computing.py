@@ -23,8 +23,6 @@ from punchcard.errors import PunchcardError, StorageError
 UTC_ZONE = ZoneInfo("UTC")
 _MINUTE_MICROS = 60_000_000
 _CLOCK_SLACK_MICROS = 60_000_000
-COMPUTED = ("audience", "computed_trait")
-"""Values of a trait's `computation` column; it is empty for a custom trait."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,7 +119,6 @@ class DestinationFilters:
         ]
         paths = paths_of([filter_.condition for filter_ in self._filters])
         self.depends_on = frozenset(path[0] for path in [*paths, *samples])
-        self.has_samples = any(filter_.actions.samples for filter_ in self._filters)
         self._run = cast(
             "Callable[[Event], int | tuple[int, ...] | None]", _compiled(self._filters, [*paths, *samples])
         )

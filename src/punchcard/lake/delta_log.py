@@ -17,7 +17,6 @@ from punchcard.lake.table import LakeTable
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.parquet")
-_LAST_CHECKPOINT = "_last_checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True)

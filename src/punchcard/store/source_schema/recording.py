@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Insert, Row, Table, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Insert, Row, Table, delete, func, select, tuple_
 
 from punchcard.clock import from_micros
 from punchcard.store.bulk import BulkStatement
@@ -105,28 +105,6 @@ def _prune(work: Connection, table: Table, column: ColumnElement[Any], before: d
     keys = list(table.primary_key)
     chosen = select(*keys).where(column < before).order_by(*keys).limit(limit)
     return work.execute(delete(table).where(tuple_(*keys).in_(chosen))).rowcount
-
-
-def erase_values(work: Connection, texts: Collection[str]) -> int:
-    """Remove every stored value that contains one of the texts, in any case: those of a person who is deleted.
-
-    Returns:
-        The number of properties changed.
-    """
-    needles = [text.casefold() for text in texts if text]
-    columns = schema_properties.c
-    changed = 0
-    keys = [columns[name] for name in (*_KEY, "path")]
-    for row in work.execute(select(*keys, columns.frequent).where(columns.frequent != "[]")).all():
-        tracked = read_frequent(row.frequent)
-        remaining = [
-            known for known in tracked if not any(needle in _plain_text(known.value).casefold() for needle in needles)
-        ]
-        if len(remaining) < len(tracked):
-            matches = [column == value for column, value in zip(keys, row[:-1], strict=True)]
-            work.execute(update(schema_properties).where(*matches).values(frequent=_encode(remaining)))
-            changed += 1
-    return changed
 
 
 def read_number_by_name(text: str) -> dict[str, int]:
@@ -309,14 +287,6 @@ def _counter(text: str) -> Counter[str]:
 
 def _encode(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _plain_text(value: str) -> str:
-    try:
-        decoded = msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError):
-        return value
-    return decoded if isinstance(decoded, str) else value
 
 
 def _statement(table: Table, *, added: Sequence[str] = (), replaced: Sequence[str] = ()) -> BulkStatement:
