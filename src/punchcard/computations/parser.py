@@ -9,7 +9,7 @@ from punchcard.computations.checks import comparison_problem
 from punchcard.computations.errors import DefinitionError
 from punchcard.computations.event_chains import EventReader
 from punchcard.computations.keys import KEY, KEY_CHARACTERS_MAX
-from punchcard.computations.lexer import DATE, END, NAME, NUMBER, TEXT, Token
+from punchcard.computations.lexer import DATE, END, NAME, NUMBER, SIGN, TEXT, Token
 from punchcard.computations.model import (
     BY_DATE,
     BY_DAYS,
@@ -158,10 +158,10 @@ class _Parser(EventReader):
         """Return whether the next parenthesis holds a value that is compared, not a condition: `( … ) = 1`."""
         depth = 0
         for number, token in enumerate(self._tokens[self._at :], self._at):
-            depth += {"(": 1, ")": -1}.get(token.value, 0) if token.kind == "sign" else 0
+            depth += {"(": 1, ")": -1}.get(token.value, 0) if token.kind == SIGN else 0
             if depth == 0:
                 behind = self._tokens[number + 1] if token.kind != END else token
-                return behind.kind == "sign" and (behind.value in SIGNS or behind.value == ".")
+                return behind.kind == SIGN and (behind.value in SIGNS or behind.value == ".")
         return False
 
     def _group(self) -> Definition:
@@ -175,7 +175,7 @@ class _Parser(EventReader):
     def _comparison(self) -> Definition:
         first = self.next
         left = self._primary()
-        if self.next.kind == "sign" and self.next.value in SIGNS:
+        if self.next.kind == SIGN and self.next.value in SIGNS:
             sign = self.take()
             return self._compared(left, SIGNS[sign.value], (self._right(),), at=sign)
         if self.is_sign("."):

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from punchcard.computations.errors import DefinitionError
-from punchcard.computations.lexer import END, NAME, NUMBER, TEXT, Token, tokens_of
+from punchcard.computations.lexer import END, NAME, NUMBER, SIGN, TEXT, Token, tokens_of
 from punchcard.computations.model import Duration, dependencies_of
 
 DEFINITION_BYTES_MAX: Final = 16 * 1024
@@ -102,7 +102,7 @@ class TokenReader:
 
     def is_sign(self, sign: str) -> bool:
         """Return whether this sign comes next."""
-        return self.next.kind == "sign" and self.next.value == sign
+        return self.next.kind == SIGN and self.next.value == sign
 
     def expect(self, sign: str) -> None:
         """Read a sign that is required here."""
