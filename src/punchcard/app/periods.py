@@ -60,7 +60,7 @@ class Period:
         return self.begin - (self.end - self.begin)
 
 
-def read_period(context: RequestContext, *, default: str = _DEFAULT) -> Period:
+def read_period(context: RequestContext) -> Period:
     """Return the period in the URL; the default if the URL has none.
 
     The parameter `time` has the key of a period. A form sends the two days of a period as `from` and `to`.
@@ -72,7 +72,7 @@ def read_period(context: RequestContext, *, default: str = _DEFAULT) -> Period:
     if days is not None:
         return _whole_days(*days, zone=zone)
     if key not in _LENGTHS:
-        key = default
+        key = _DEFAULT
     length = _LENGTHS[key]
     begin = now - length
     # Counts are stored by whole minutes or hours.

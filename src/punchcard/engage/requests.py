@@ -104,16 +104,16 @@ def request_preview(
     return msgspec.json.decode(_request_result(store, PREVIEW, request, clock=clock, sleep=sleep), type=Preview)
 
 
-def request_funnel(
-    store: Store, request: FunnelRequest, *, clock: Clock, sleep: Callable[[float], None] = time.sleep
-) -> FunnelCounts:
+def request_funnel(store: Store, request: FunnelRequest, *, clock: Clock) -> FunnelCounts:
     """Request the counts of a funnel and wait for them.
 
     Raises:
         NoResultError: Engage does not respond.
         StorageError: The store is not available.
     """
-    return msgspec.json.decode(_request_result(store, FUNNEL, request, clock=clock, sleep=sleep), type=FunnelCounts)
+    return msgspec.json.decode(
+        _request_result(store, FUNNEL, request, clock=clock, sleep=time.sleep), type=FunnelCounts
+    )
 
 
 def _request_result(

@@ -110,9 +110,9 @@ class LakeRows:
 
     __slots__ = ("_count", "_records")
 
-    def __init__(self, records: Iterable[_Record] = ()) -> None:
-        self._records = list(records)
-        self._count = sum(len(record.items) for record in self._records)
+    def __init__(self) -> None:
+        self._records: list[_Record] = []
+        self._count = 0
 
     def __len__(self) -> int:
         return self._count

@@ -79,7 +79,7 @@ REMAINING: Final = "remaining"
 DONE: Final = "done"
 
 _SUPPRESSION_SECONDS: Final = 1.0  # then routing knows it, and plans nothing more for the subject
-_GRACE_SECONDS: Final = 60.0  # for which readers may use a list of the lake's files
+_GRACE: Final = timedelta(seconds=60)  # for which readers may use a list of the lake's files
 _LOG_RETENTION_HOURS: Final = 24.0
 _OLD_REQUESTS_AT_ONCE: Final = 100
 _WAITS_FOR_READERS: Final = (
@@ -100,7 +100,6 @@ class DeletionRunner:
 
     Args:
         current: Returns the current configuration.
-        grace_seconds: How long replaced files of the lake stay for readers.
         log_retention_hours: How long the log keeps records: for a log that cannot replace them.
     """
 
@@ -114,7 +113,6 @@ class DeletionRunner:
         vault: SubjectVault,
         clock: Clock,
         current: Callable[[], Snapshot],
-        grace_seconds: float = _GRACE_SECONDS,
         log_retention_hours: float = _LOG_RETENTION_HOURS,
     ) -> None:
         self._store = store
@@ -124,7 +122,6 @@ class DeletionRunner:
         self._vault = vault
         self._clock = clock
         self._current = current
-        self._grace = timedelta(seconds=grace_seconds)
         self._log_retention = timedelta(hours=log_retention_hours)
         self._records = RecordErasure(store=store, log=log, vault=vault, clock=clock)
         self._logger = structlog.get_logger("punchcard.privacy")
@@ -317,7 +314,7 @@ class DeletionRunner:
             progress=structs.replace(
                 self._with_log(regulation.progress, records.in_log).with_store(step),
                 files=files,
-                files_due_at=now + self._grace if files else None,
+                files_due_at=now + _GRACE if files else None,
             ),
             identity=write_identity(
                 self._vault, structs.replace(identity, effects=effects, later=tuple(event.place for event in later))

@@ -5,7 +5,7 @@ interrupted anywhere is continued by repeating it. Processes accept both keys me
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,11 +54,8 @@ def count_key_usage(store: Store, keyring: Keyring) -> KeyUsage:
     return KeyUsage(current=counts[True], accepted=counts[False], unreadable=counts[None])
 
 
-def reencrypt(store: Store, keyring: Keyring, *, on_portion: Callable[[], None] = lambda: None) -> int:
+def reencrypt(store: Store, keyring: Keyring) -> int:
     """Encrypt every value with the current key that has another accepted one; return the number of changed rows.
-
-    Args:
-        on_portion: Called after each portion.
 
     Raises:
         StorageError: The store is unavailable; repeat the call.
@@ -70,7 +67,6 @@ def reencrypt(store: Store, keyring: Keyring, *, on_portion: Callable[[], None] 
             with store.unit_of_work() as work:
                 rows, after = replace_texts(work, column, after=after, change=lambda text: _changed(keyring, text))
             changed += rows
-            on_portion()
             if after is None:
                 break
     return changed

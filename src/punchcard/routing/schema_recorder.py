@@ -64,7 +64,6 @@ class SchemaRecorder:
     Args:
         current: The configuration in the store.
         position: The log position through which events are routed.
-        sampler: Decides which events are read.
         partition: The partition of the log that `log` reads; None for the whole log.
     """
 
@@ -76,7 +75,6 @@ class SchemaRecorder:
         clock: Clock,
         current: Callable[[], Snapshot],
         position: int,
-        sampler: random.Random | None = None,
         partition: int | None = None,
     ) -> None:
         self._consumer = consumer_of(SCHEMA, partition)
@@ -84,7 +82,7 @@ class SchemaRecorder:
         self._log = log
         self._clock = clock
         self._current = current
-        self._random = sampler or random.Random()
+        self._random = random.Random()
         self._telemetry = RoutingTelemetry()
         self._routed = position
         self._samples = float(_SAMPLES_SAVED_MAX)

@@ -48,9 +48,7 @@ _inherited: tuple[Lake, SimulationScope] | None = None
 
 
 @contextmanager
-def parallel_planning(
-    lake_location: str, scope: SimulationScope, *, processes: int = _PROCESSES
-) -> Iterator[PlanStretches]:
+def parallel_planning(lake_location: str, scope: SimulationScope) -> Iterator[PlanStretches]:
     """Fork processes that plan stretches of the log, for the length of the block.
 
     To be entered before this process uses DuckDB or anything else with threads: forking copies none of them, and what
@@ -58,7 +56,7 @@ def parallel_planning(
     """
     global _inherited  # the only way into a forked process that pickles nothing
     _inherited = (LakeReader(lake_location), scope)
-    with multiprocessing.get_context("fork").Pool(processes, initializer=_end_with_parent) as pool:
+    with multiprocessing.get_context("fork").Pool(_PROCESSES, initializer=_end_with_parent) as pool:
 
         def plan(
             _: Lake, __: SimulationScope, selection: EventSelection, stretches: Sequence[tuple[int, int]]

@@ -56,9 +56,9 @@ class SandboxResponse:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def json_response(status: int, value: object, *, headers: tuple[tuple[str, str], ...] = ()) -> SandboxResponse:
+def json_response(status: int, value: object) -> SandboxResponse:
     """Return a response with `value` as its JSON body; a Decimal is written as an exact number."""
-    return SandboxResponse(status, _ENCODER.encode(value), headers=headers)
+    return SandboxResponse(status, _ENCODER.encode(value))
 
 
 def html_response(status: int, page: str, *, headers: tuple[tuple[str, str], ...] = ()) -> SandboxResponse:

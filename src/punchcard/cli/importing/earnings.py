@@ -61,9 +61,7 @@ def find_token(token: str | None, *, url: str, data: Path) -> str | None:
         return None
 
 
-def count_earnings(
-    client: TrackingClient, message_ids: Sequence[str], *, token: str | None, wait_seconds: float = _WAIT_SECONDS
-) -> Earnings:
+def count_earnings(client: TrackingClient, message_ids: Sequence[str], *, token: str | None) -> Earnings:
     """Return how many of the events earned; wait until the last one is routed, up to a limit.
 
     Args:
@@ -74,7 +72,7 @@ def count_earnings(
         return Earnings(0, "0 earned")
     if token is None:
         return Earnings(None, "To see what the rows earned, set --token, or open the source's events in the App.")
-    deadline = time.monotonic() + wait_seconds
+    deadline = time.monotonic() + _WAIT_SECONDS
     try:
         while not _is_routed(client, message_ids[-1], token):
             if time.monotonic() > deadline:

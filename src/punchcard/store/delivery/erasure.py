@@ -169,19 +169,16 @@ class NamingTexts:
     last_id: int | None
 
 
-def find_naming_texts(work: Connection, ids: ErasedIds, *, after: int, count: int = _EFFECTS_AT_ONCE) -> NamingTexts:
+def find_naming_texts(work: Connection, ids: ErasedIds, *, after: int) -> NamingTexts:
     """Return which of the next effects have texts that name subjects. It only reads: the ledger may be large.
 
     Args:
         after: The id after which to continue.
     """
-    last_id = work.scalar(
-        select(
-            func.max(
-                select(effects.c.id).where(effects.c.id > after).order_by(effects.c.id).limit(count).subquery().c.id
-            )
-        )
+    next_ids = (
+        select(effects.c.id).where(effects.c.id > after).order_by(effects.c.id).limit(_EFFECTS_AT_ONCE).subquery()
     )
+    last_id = work.scalar(select(func.max(next_ids.c.id)))
     if last_id is None:
         return NamingTexts(effects=(), attempts=(), last_id=None)
     columns, attempts = effects.c, delivery_attempts.c

@@ -211,16 +211,11 @@ def merges_into(work: Connection, profile_id: int) -> list[tuple[str, datetime, 
     return [(row[0], row[1], row[2]) for row in work.execute(query)]
 
 
-def members(work: Connection, key: str, *, limit: int, after: int = 0) -> list[Member]:
-    """People with a value of a computation, by profile."""
+def members(work: Connection, key: str, *, limit: int) -> list[Member]:
+    """Return people with a value of a computation, in the order of their profiles' numbers."""
     query = (
         select(profile_traits)
-        .where(
-            profile_traits.c.name == key,
-            profile_traits.c.computation != "",
-            HAS_TRAIT,
-            profile_traits.c.profile_id > after,
-        )
+        .where(profile_traits.c.name == key, profile_traits.c.computation != "", HAS_TRAIT)
         .order_by(profile_traits.c.profile_id)
         .limit(limit)
     )

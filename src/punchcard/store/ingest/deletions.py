@@ -25,11 +25,9 @@ class DeletionRequest:
     received_at: datetime
 
 
-def list_deletions(work: Connection, *, count: int, before_id: int | None = None) -> Sequence[DeletionRequest]:
-    """Requests, newest first."""
+def list_deletions(work: Connection, *, count: int) -> Sequence[DeletionRequest]:
+    """Return the newest requests, newest first."""
     chosen = select(deletion_requests).order_by(deletion_requests.c.id.desc()).limit(count)
-    if before_id is not None:
-        chosen = chosen.where(deletion_requests.c.id < before_id)
     return [DeletionRequest(**row._mapping) for row in work.execute(chosen)]
 
 

@@ -57,14 +57,14 @@ def add_rejected_requests(work: Connection, requests: Sequence[RejectedRequest])
         _forget_old(work, source, KEPT_PER_SOURCE)
 
 
-def read_rejected_requests(work: Connection, source: str, *, limit: int = KEPT_PER_SOURCE) -> list[RejectedRequest]:
-    """The newest rejected requests of a source ("": of none), newest first."""
+def read_rejected_requests(work: Connection, source: str) -> list[RejectedRequest]:
+    """Return the newest rejected requests of a source ("": of none), newest first."""
     columns = [rejected_requests.c[name] for name in RejectedRequest.__dataclass_fields__]
     rows = work.execute(
         select(*columns)
         .where(rejected_requests.c.source == source)
         .order_by(rejected_requests.c.id.desc())
-        .limit(limit)
+        .limit(KEPT_PER_SOURCE)
     )
     return [RejectedRequest(**row._mapping) for row in rows]
 

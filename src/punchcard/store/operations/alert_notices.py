@@ -165,11 +165,9 @@ def was_noticed(work: Connection, alert_id: int) -> frozenset[str]:
     return frozenset(work.scalars(chosen.distinct()))
 
 
-def list_notices(work: Connection, *, alert_id: int | None = None, limit: int) -> list[StoredNotice]:
-    """Return notices, newest first."""
+def list_notices(work: Connection, *, limit: int) -> list[StoredNotice]:
+    """Return the newest notices, newest first."""
     chosen = select(alert_notices).order_by(alert_notices.c.id.desc()).limit(limit)
-    if alert_id is not None:
-        chosen = chosen.where(alert_notices.c.alert_id == alert_id)
     return [_notice_of(row._mapping) for row in work.execute(chosen)]
 
 

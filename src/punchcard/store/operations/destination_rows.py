@@ -1,7 +1,6 @@
 """Rows of what operators start at a destination: how reconciliations, simulations and replays are found and listed."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, func, select
@@ -19,7 +18,7 @@ def list_rows(
     destination: str,
     *,
     count: int,
-    before: int | datetime | None = None,
+    before: int | None = None,
     newest_by: str = "id",
 ) -> Sequence[Row[Any]]:
     """Return a page of a destination's rows, newest first.

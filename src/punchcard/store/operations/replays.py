@@ -182,13 +182,9 @@ def replay_by_id(work: Connection, destination: str, replay_id: str) -> Replay |
     return None if row is None else _replay_of(row)
 
 
-def list_replays(work: Connection, destination: str, *, count: int, before: datetime | None = None) -> Sequence[Replay]:
-    """A page of a destination's replays, newest first.
-
-    Args:
-        before: Only those created before this instant.
-    """
-    rows = list_rows(work, replays, destination, count=count, before=before, newest_by="created_at")
+def list_replays(work: Connection, destination: str, *, count: int) -> Sequence[Replay]:
+    """Return a destination's newest replays, newest first."""
+    rows = list_rows(work, replays, destination, count=count, newest_by="created_at")
     return [_replay_of(row) for row in rows]
 
 

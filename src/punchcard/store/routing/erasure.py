@@ -126,9 +126,7 @@ def erase_quarantined(work: Connection, ids: ErasedIds, *, text_of: Callable[[Qu
     return deleted
 
 
-def scrub_results(
-    work: Connection, ids: ErasedIds, *, places: Collection[Place] = (), after: int, count: int = _BATCHES_AT_ONCE
-) -> int | None:
+def scrub_results(work: Connection, ids: ErasedIds, *, places: Collection[Place] = (), after: int) -> int | None:
     """Replace the ids of subjects in the details of results that are stored until the log is trimmed.
 
     Of their events, the text that the rules of a source have made is deleted: the log has placeholders instead.
@@ -145,7 +143,7 @@ def scrub_results(
         select(columns.first_position, columns.body)
         .where(columns.first_position > after)
         .order_by(columns.first_position)
-        .limit(count)
+        .limit(_BATCHES_AT_ONCE)
     ).all()
     for row in rows:
         batch = decode_batch(row.body)

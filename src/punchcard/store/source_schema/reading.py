@@ -18,6 +18,7 @@ from punchcard.store.source_schema.schema import schema_event_days, schema_event
 SHOWN_VALUES_MAX: Final = 10
 """Values shown of a property."""
 
+_PATHS_MAX: Final = 200  # suggested in forms
 _SHOWN_TEXT_MIN: Final = 3  # sampled events that must have a text of several words before it is shown
 
 
@@ -146,10 +147,8 @@ def list_names(work: Connection, sources: Collection[str], *, limit: int = 500) 
     return list(rows.scalars())
 
 
-def list_paths(
-    work: Connection, sources: Collection[str], event_types: Collection[str], *, limit: int = 200
-) -> dict[str, int]:
-    """Return the paths of properties or traits of these calls, most frequent first, with their counts."""
+def list_paths(work: Connection, sources: Collection[str], event_types: Collection[str]) -> dict[str, int]:
+    """Return the most frequent paths of properties or traits of these calls, most frequent first, with their counts."""
     columns = schema_properties.c
     number = func.sum(columns.occurrences)
     rows = work.execute(
@@ -157,7 +156,7 @@ def list_paths(
         .where(is_listed(columns.source, "b_sources"), is_listed(columns.event_type, "b_types"))
         .group_by(columns.path)
         .order_by(number.desc(), columns.path)
-        .limit(limit),
+        .limit(_PATHS_MAX),
         {"b_sources": sorted(sources), "b_types": sorted(event_types)},
     )
     return {path: int(count) for path, count in rows}

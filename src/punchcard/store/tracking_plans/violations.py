@@ -123,8 +123,6 @@ def list_violations(
     *,
     since: datetime,
     source: str = "",
-    event_type: str = "",
-    event_name: str | None = None,
     limit: int = 1_000,
 ) -> list[ListedViolation]:
     """Return the violations of a period, most frequent first.
@@ -132,18 +130,12 @@ def list_violations(
     Args:
         since: The period begins with the UTC day of this instant.
         source: Slug; "" for all sources.
-        event_type: One of the six calls; "" for all.
-        event_name: Name of the event; None for all.
     """
     columns = plan_violations.c
     begin = to_micros(since)
     conditions = [columns.day >= from_micros(begin - begin % DAY_MICROS)]
     if source:
         conditions.append(columns.source == source)
-    if event_type:
-        conditions.append(columns.event_type == event_type)
-    if event_name is not None:
-        conditions.append(columns.event_name == event_name)
     number = func.sum(columns["count"])
     keys = [columns[name] for name in _KEY]
     rows = work.execute(
