@@ -49,7 +49,6 @@ from punchcard.operations.executor import run_in_executor
 from punchcard.store.access.token_store import Role
 from punchcard.store.engage.sync_outcomes import SyncOutcome
 from punchcard.workspace.computations import parse_definition
-from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import Computation
 
 _FAILED_MAX = 10
@@ -212,23 +211,18 @@ HANDLERS = (
 def _page(
     dependencies: Dependencies, kind: Kind, count: int, cursor: str | None
 ) -> tuple[list[ComputationView], bodies.Pagination]:
-    statuses = sorted(_list_statuses(dependencies, kind), key=lambda status: status.computation.key)
+    statuses = engagement.list_computation_statuses(
+        dependencies.store, dependencies.workspace(), kind=kind, rates=engagement.request_rates(dependencies.current())
+    )
+    statuses.sort(key=lambda status: status.computation.key)
     page_statuses, pagination = page(statuses, key=lambda status: status.computation.key, count=count, cursor=cursor)
     authors = read_authorships(dependencies.store, page_statuses)
     return [computation_view(status, authors[status.computation.key]) for status in page_statuses], pagination
 
 
-def _list_statuses(dependencies: Dependencies, kind: Kind | None) -> list[ComputationStatus]:
-    return engagement.list_computation_statuses(
-        dependencies.store, dependencies.workspace(), kind=kind, rates=engagement.request_rates(dependencies.current())
-    )
-
-
 def _find_status(dependencies: Dependencies, kind: Kind | None, id: str) -> ComputationStatus:
-    for status in _list_statuses(dependencies, kind):
-        if id in (status.id, status.computation.key):
-            return status
-    raise NotFoundError(f"There is no {engagement.KINDS.get(kind or '', 'computation')} {id}.")
+    rates = engagement.request_rates(dependencies.current())
+    return engagement.find_computation_status(dependencies.store, dependencies.workspace(), id, kind=kind, rates=rates)
 
 
 def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tuple[ComputationView, list[str]]:

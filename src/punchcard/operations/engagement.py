@@ -221,15 +221,24 @@ def request_rates(snapshot: Snapshot) -> Callable[[str], float]:
 
 
 def find_computation_status(
-    store: Store, workspace: Workspace, key_or_id: str, *, kind: str | None = None
+    store: Store,
+    workspace: Workspace,
+    key_or_id: str,
+    *,
+    kind: str | None = None,
+    rates: Callable[[str], float] | None = None,
 ) -> ComputationStatus:
-    """Return the computation with this key or id.
+    """Return the status of the computation with this key or id.
+
+    Args:
+        kind: Only if it is of this kind; None for any.
+        rates: As for `list_computation_statuses`.
 
     Raises:
         NotFoundError: There is no such computation.
         StorageError: The store is unavailable.
     """
-    for status in list_computation_statuses(store, workspace, kind=kind):
+    for status in list_computation_statuses(store, workspace, kind=kind, rates=rates):
         if key_or_id in (status.computation.key, status.id):
             return status
     raise NotFoundError(f"There is no {KINDS.get(kind or '', 'audience or computed trait')} {key_or_id}.")

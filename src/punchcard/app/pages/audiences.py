@@ -241,13 +241,8 @@ def preview(context: ContextDependency) -> Page:
 
 def _find_status(context: RequestContext, key: str) -> engagement.ComputationStatus:
     dependencies = context.dependencies
-    statuses = engagement.list_computation_statuses(
-        dependencies.store, dependencies.workspace(), rates=engagement.request_rates(dependencies.current())
-    )
-    for status in statuses:
-        if status.computation.key == key:
-            return status
-    return engagement.find_computation_status(dependencies.store, dependencies.workspace(), key)  # raises NotFoundError
+    rates = engagement.request_rates(dependencies.current())
+    return engagement.find_computation_status(dependencies.store, dependencies.workspace(), key, rates=rates)
 
 
 def _read(context: RequestContext, computation: Computation) -> Computation:
