@@ -26,6 +26,7 @@ from punchcard.operations.oidc import OidcClient
 from punchcard.operations.partner_queries import MappingChoiceCache
 from punchcard.operations.password_resets import PasswordResetMailer
 from punchcard.operations.row_ids import is_row_id
+from punchcard.store.access.audit import ChangedValue, record_operator_change
 from punchcard.store.access.operators import Operator, note_seen_version
 from punchcard.store.access.sessions import SESSION_LENGTH, SignInMethod, begin_session
 from punchcard.store.access.token_store import Role
@@ -259,6 +260,12 @@ class RequestContext:
         if saved != before:  # what was saved may be as it was
             self.request.state.saved_version = saved
         return warnings
+
+    def record_operator_change(
+        self, work: Connection, operator_id: str, value: ChangedValue, *, kind: str = "change"
+    ) -> None:
+        """Record in the audit log what the operator of this request has changed of one, perhaps of themselves."""
+        record_operator_change(work, operator_id, value, kind=kind, actor=self.actor, at=self.dependencies.clock.now())
 
     def page(self, template: str, *, status: int = 200, **values: object) -> Page:
         """Return the page of a template."""

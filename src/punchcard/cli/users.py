@@ -1,6 +1,5 @@
 """`user`: the operators of the App on the command line."""
 
-import json
 import secrets
 import sys
 
@@ -16,7 +15,7 @@ from punchcard.operations.two_factor import reset_second_factors
 from punchcard.runtime.alerting import base_url
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
-from punchcard.store.access import audit
+from punchcard.store.access.audit import ChangedValue, record_operator_change
 from punchcard.store.access.operators import (
     Operator,
     change_operator,
@@ -76,15 +75,8 @@ def reset_password(settings: Settings, email: str) -> None:
             operator = _find_user(work, email)
             change_operator(work, operator.id, password=hash_password(password))
             forget_failures_of(work, operator.email)
-            audit.record(
-                work,
-                at=SystemClock().now(),
-                actor="command line",
-                kind="change",
-                resource_type="operator",
-                resource_id=operator.id,
-                changes=json.dumps([{"path": "password", "before": None, "after": None}]),
-            )
+            now = SystemClock().now()
+            record_operator_change(work, operator.id, ChangedValue("password"), actor="command line", at=now)
     finally:
         store.close()
     print(f"Temporary password of {printable(operator.email)}: {password}")

@@ -97,19 +97,14 @@ def accept_invitation(work: Connection, secret: str, *, name: str, password: str
     operator = create_operator(
         work, email=invitation.email, name=name, role=invitation.role, password=password, clock=clock
     )
-    audit.record(
+    audit.record_operator_change(
         work,
-        at=clock.now(),
-        actor=f"operator {operator.email}",
+        operator.id,
+        audit.ChangedValue("role", after=operator.role),
+        audit.ChangedValue("invited_by", after=invitation.invited_by),
         kind="add",
-        resource_type="operator",
-        resource_id=operator.id,
-        changes=json.dumps(
-            [
-                {"path": "role", "before": None, "after": operator.role},
-                {"path": "invited_by", "before": None, "after": invitation.invited_by},
-            ]
-        ),
+        actor=f"operator {operator.email}",
+        at=clock.now(),
     )
     return operator
 

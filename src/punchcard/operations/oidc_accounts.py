@@ -29,17 +29,11 @@ def sign_in_identity(work: Connection, settings: OidcSettings, identity: OidcIde
     if role is None:
         raise OidcError(f"{identity.email} has no account here. Ask an owner to invite you.")
     operator = create_operator(work, email=identity.email, name=identity.name, role=role, password="", clock=clock)
-    values: list[tuple[str, str]] = [("role", role), ("identity_provider", settings.issuer)]
+    changes = [audit.ChangedValue("role", after=role), audit.ChangedValue("identity_provider", after=settings.issuer)]
     if invitation:
-        values.append(("invited_by", invitation.invited_by))
-    audit.record(
-        work,
-        at=clock.now(),
-        actor=f"operator {operator.email}",
-        kind="add",
-        resource_type="operator",
-        resource_id=operator.id,
-        changes=json.dumps([{"path": path, "before": None, "after": value} for path, value in values]),
+        changes.append(audit.ChangedValue("invited_by", after=invitation.invited_by))
+    audit.record_operator_change(
+        work, operator.id, *changes, kind="add", actor=f"operator {operator.email}", at=clock.now()
     )
     return operator
 

@@ -23,7 +23,8 @@ from punchcard.clock import Clock
 from punchcard.destinations.network import is_address
 from punchcard.errors import ConfigurationError
 from punchcard.operations.sealed_values import seal, unseal
-from punchcard.operations.two_factor import issue_recovery_codes, record_change
+from punchcard.operations.two_factor import issue_recovery_codes
+from punchcard.store.access.audit import ChangedValue, record_operator_change
 from punchcard.store.access.operators import Operator, find_operator
 from punchcard.store.access.passkeys import (
     Credential,
@@ -204,7 +205,8 @@ class Passkeys:
             if count_passkeys(work, operator.id) >= PASSKEYS_MAX:
                 raise PasskeyError(f"You have {PASSKEYS_MAX} passkeys. Remove one that you do not use.")
             passkey = add_passkey(work, operator.id, name, credential, clock=self.clock)
-            record_change(work, operator, "passkey", before=None, after=passkey.name, actor=actor, clock=self.clock)
+            change = ChangedValue("passkey", after=passkey.name)
+            record_operator_change(work, operator.id, change, actor=actor, at=self.clock.now())
             codes: Sequence[str] = ()
             if is_first_factor or not count_recovery_codes(work, operator.id):
                 codes = issue_recovery_codes(work, operator)
@@ -257,10 +259,9 @@ class Passkeys:
             before = passkey.credential.sign_count
             is_copied = bool(sign_count or before) and sign_count <= before
             if is_copied:
+                change = ChangedValue("passkey_refused", after=passkey.name)
                 actor = f"operator {owner.email}"
-                record_change(
-                    work, owner, "passkey_refused", before=None, after=passkey.name, actor=actor, clock=self.clock
-                )
+                record_operator_change(work, owner.id, change, actor=actor, at=self.clock.now())
             elif not note_passkey_use(work, passkey, sign_count, clock=self.clock):
                 raise PasskeyError("This passkey was removed or used just now. Try again.")
         if is_copied:
@@ -326,7 +327,8 @@ def change_passkey_name(work: Connection, operator: Operator, id: str, name: str
     if passkey is None:
         return False
     rename_passkey(work, operator.id, id, name)
-    record_change(work, operator, "passkey", before=passkey.name, after=name, actor=actor, clock=clock)
+    change = ChangedValue("passkey", before=passkey.name, after=name)
+    record_operator_change(work, operator.id, change, actor=actor, at=clock.now())
     return True
 
 
@@ -336,7 +338,8 @@ def delete_passkey(work: Connection, operator: Operator, id: str, *, actor: str,
     if passkey is None or not remove_passkey(work, operator.id, id):
         return None
     remove_unneeded_recovery_codes(work, operator.id)
-    record_change(work, operator, "passkey", before=passkey.name, after=None, actor=actor, clock=clock)
+    change = ChangedValue("passkey", before=passkey.name)
+    record_operator_change(work, operator.id, change, actor=actor, at=clock.now())
     return passkey
 
 

@@ -4,7 +4,6 @@ Whether an email belongs to an operator shows neither in a response nor in how l
 the email, and all else happens afterwards, in a thread.
 """
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -18,7 +17,7 @@ from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.invitations import InvalidLinkError
 from punchcard.operations.mail import find_mail_channel, send_mail
 from punchcard.operations.telemetry import AccountTelemetry
-from punchcard.store.access import audit
+from punchcard.store.access.audit import ChangedValue, record_operator_change
 from punchcard.store.access.operators import (
     Operator,
     change_operator,
@@ -80,7 +79,8 @@ class PasswordResetMailer:
                 return
             note_failure(work, [subject], clock=clock)
             secret = add_password_reset(work, operator.id, clock=clock)
-            _record(work, operator, "password_reset", actor="lost password page", clock=clock)
+            change = ChangedValue("password_reset")
+            record_operator_change(work, operator.id, change, actor="lost password page", at=clock.now())
         workspace = self._dependencies.workspace().name
         text = (
             f"Somebody, probably you, has asked for a new password for Punchcard of {workspace}.\n\n"
@@ -111,17 +111,6 @@ def choose_password(work: Connection, secret: str, password: str, *, clock: Cloc
         raise InvalidLinkError("This link was used, or it has expired.")
     change_operator(work, operator.id, password=password)
     forget_failures_of(work, operator.email)
-    _record(work, operator, "password", actor=f"operator {operator.email}", clock=clock)
+    actor = f"operator {operator.email}"
+    record_operator_change(work, operator.id, ChangedValue("password"), actor=actor, at=clock.now())
     return operator
-
-
-def _record(work: Connection, operator: Operator, path: str, *, actor: str, clock: Clock) -> None:
-    audit.record(
-        work,
-        at=clock.now(),
-        actor=actor,
-        kind="change",
-        resource_type="operator",
-        resource_id=operator.id,
-        changes=json.dumps([{"path": path, "before": None, "after": None}]),
-    )

@@ -4,7 +4,6 @@ A code is accepted once, in its own 30 seconds and those before and after. The s
 destinations are.
 """
 
-import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from sqlalchemy import Connection
 
 from punchcard.clock import Clock
 from punchcard.errors import ConfigurationError
-from punchcard.store.access import audit
+from punchcard.store.access.audit import ChangedValue, record_operator_change
 from punchcard.store.access.operators import Operator, count_failures, forget_failures, note_failure
 from punchcard.store.access.second_factors import (
     accept_step,
@@ -116,7 +115,8 @@ class TwoFactor:
                 raise WrongCodeError("This is not the current code. Check that the clock of the phone is right.")
             codes = issue_recovery_codes(work, operator)
             forget_failures(work, _subject(operator))
-            record_change(work, operator, "two_factor", before=False, after=True, actor=actor, clock=self._clock)
+            change = ChangedValue("two_factor", before=False, after=True)
+            record_operator_change(work, operator.id, change, actor=actor, at=self._clock.now())
         return codes
 
     def verify(self, operator: Operator, code: str) -> None:
@@ -139,7 +139,7 @@ class TwoFactor:
         """Return new recovery codes, which cannot be shown again; the earlier ones end."""
         with self._store.unit_of_work() as work:
             codes = issue_recovery_codes(work, operator)
-            record_change(work, operator, "recovery_codes", before=None, after=None, actor=actor, clock=self._clock)
+            record_operator_change(work, operator.id, ChangedValue("recovery_codes"), actor=actor, at=self._clock.now())
         return codes
 
     def _note_attempt(self, operator: Operator) -> None:
@@ -166,7 +166,7 @@ class TwoFactor:
         if not use_recovery_code(work, operator.id, _plain_recovery_code(code)):
             return False
         actor = f"operator {operator.email}"
-        record_change(work, operator, "recovery_code_used", before=None, after=None, actor=actor, clock=self._clock)
+        record_operator_change(work, operator.id, ChangedValue("recovery_code_used"), actor=actor, at=self._clock.now())
         return True
 
 
@@ -175,7 +175,8 @@ def turn_off_authenticator(work: Connection, operator: Operator, *, actor: str, 
     forget_failures(work, _subject(operator))
     if not remove_authenticator(work, operator.id):
         return False
-    record_change(work, operator, "two_factor", before=True, after=False, actor=actor, clock=clock)
+    change = ChangedValue("two_factor", before=True, after=False)
+    record_operator_change(work, operator.id, change, actor=actor, at=clock.now())
     return True
 
 
@@ -184,7 +185,8 @@ def reset_second_factors(work: Connection, operator: Operator, *, actor: str, cl
     forget_failures(work, _subject(operator))
     if not remove_second_factors(work, operator.id):
         return False
-    record_change(work, operator, "two_factor", before=True, after=False, actor=actor, clock=clock)
+    change = ChangedValue("two_factor", before=True, after=False)
+    record_operator_change(work, operator.id, change, actor=actor, at=clock.now())
     return True
 
 
@@ -194,28 +196,6 @@ def issue_recovery_codes(work: Connection, operator: Operator) -> Sequence[str]:
     plain = ["".join(secrets.choice(_RECOVERY_ALPHABET) for _ in range(length)) for _ in range(_RECOVERY_CODES)]
     replace_recovery_codes(work, operator.id, plain)
     return ["-".join(re.findall(f".{{{_RECOVERY_GROUP_CHARACTERS}}}", code)) for code in plain]
-
-
-def record_change(
-    work: Connection,
-    operator: Operator,
-    path: str,
-    *,
-    before: bool | str | None,
-    after: bool | str | None,
-    actor: str,
-    clock: Clock,
-) -> None:
-    """Record a change of an operator in the audit log."""
-    audit.record(
-        work,
-        at=clock.now(),
-        actor=actor,
-        kind="change",
-        resource_type="operator",
-        resource_id=operator.id,
-        changes=json.dumps([{"path": path, "before": before, "after": after}]),
-    )
 
 
 def _setup(secret: str, operator: Operator, workspace: str) -> Setup:

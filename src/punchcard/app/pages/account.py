@@ -6,10 +6,10 @@ from litestar import get, post
 
 from punchcard.app.devices import device_name
 from punchcard.app.forms import FormErrors
-from punchcard.app.pages.team import record_operator_change
 from punchcard.app.passwords import LENGTH_MIN, hash_password, verify_password
 from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page, RequestContext
 from punchcard.operations.executor import run_in_executor
+from punchcard.store.access.audit import ChangedValue
 from punchcard.store.access.operators import Operator, change_operator
 from punchcard.store.access.passkeys import list_passkeys
 from punchcard.store.access.second_factors import read_second_factor
@@ -56,7 +56,7 @@ def revoke(context: ContextDependency) -> Page:
     with context.dependencies.store.unit_of_work() as work:
         if not revoke_session(work, context.operator.id, id_):
             raise NotFoundError("There is no such session. It may have ended: reload Settings > Your account.")
-        record_operator_change(work, context, "remove", context.operator.id, "session", None, None)
+        context.record_operator_change(work, context.operator.id, ChangedValue("session"), kind="remove")
     if id_ == session_id(context.secret):
         return context.redirect("/sign-in")
     return context.redirect("/settings/account", notices=["The session has ended."])
@@ -69,7 +69,7 @@ def revoke_others(context: ContextDependency) -> Page:
     assert context.operator is not None
     with context.dependencies.store.unit_of_work() as work:
         if end_other_sessions(work, context.operator.id, context.secret):
-            record_operator_change(work, context, "remove", context.operator.id, "other_sessions", None, None)
+            context.record_operator_change(work, context.operator.id, ChangedValue("other_sessions"), kind="remove")
     return context.redirect("/settings/account", notices=["All other sessions have ended."])
 
 
@@ -100,7 +100,7 @@ def _store_password(context: RequestContext, operator: Operator, password: str) 
     with context.dependencies.store.unit_of_work() as work:
         change_operator(work, operator.id, password=password)
         secret = context.begin_session(work, operator)
-        record_operator_change(work, context, "change", operator.id, "password", None, None)
+        context.record_operator_change(work, operator.id, ChangedValue("password"))
     response = context.redirect(
         "/settings/account", notices=["Your password was changed. All other sessions have ended."]
     )

@@ -26,7 +26,7 @@ from punchcard.operations.invitations import is_operator_email
 from punchcard.operations.oidc import OidcSettings
 from punchcard.operations.oidc_accounts import load_oidc_settings
 from punchcard.operations.passkeys import PasskeyError, Passkeys, RelyingParty
-from punchcard.store.access import audit
+from punchcard.store.access.audit import record_operator_change
 from punchcard.store.access.link_secrets import secret_digest
 from punchcard.store.access.operators import (
     Operator,
@@ -104,14 +104,12 @@ def _create_owner(context: RequestContext, password: str) -> Page:
             clock=context.dependencies.clock,
             is_first=True,
         )
-        audit.record(
+        record_operator_change(
             work,
-            at=context.dependencies.clock.now(),
-            actor=f"operator {operator.email}",
+            operator.id,
             kind="add",
-            resource_type="operator",
-            resource_id=operator.id,
-            changes="[]",
+            actor=f"operator {operator.email}",
+            at=context.dependencies.clock.now(),
         )
     context.dependencies.edit_as(
         f"operator {operator.email}",

@@ -1,10 +1,8 @@
 """Team: the operators with their roles, and invitations."""
 
 import asyncio
-import json
 
 from litestar import get, post
-from sqlalchemy import Connection
 
 from punchcard.app.forms import FormErrors
 from punchcard.app.pages.sign_in import open_session
@@ -22,7 +20,7 @@ from punchcard.operations.invitations import (
 )
 from punchcard.operations.mail import find_mail_channel
 from punchcard.operations.two_factor import reset_second_factors
-from punchcard.store.access import audit
+from punchcard.store.access.audit import ChangedValue
 from punchcard.store.access.invitations import Invitation, list_invitations
 from punchcard.store.access.operators import (
     change_operator,
@@ -73,7 +71,7 @@ def _create_operator(context: RequestContext, *, email: str, name: str, role: Ro
             operator = create_operator(
                 work, email=email, name=name, role=role, password=password, clock=context.dependencies.clock
             )
-            record_operator_change(work, context, "add", operator.id, "role", None, role)
+            context.record_operator_change(work, operator.id, ChangedValue("role", after=role), kind="add")
     except ConfigurationError as error:
         return _team(context, _ADD, FormErrors(fields={"email": error.message}))
     return context.redirect("/settings/team", notices=[f"{name} was added and can sign in now."])
@@ -120,7 +118,7 @@ def change_role(context: ContextDependency) -> Page:
         if operator is None:
             raise NotFoundError(_REMOVED)
         change_operator(work, id_, role=Role(role))
-        record_operator_change(work, context, "change", id_, "role", operator.role, role)
+        context.record_operator_change(work, id_, ChangedValue("role", before=operator.role, after=role))
     notices = [f"The role of {operator.name} is {ROLE_LABELS[Role(role)]} now."]
     if id_ == context.operator.id:
         path = "/settings/team" if Role(role) is Role.OWNER else "/settings"
@@ -138,7 +136,7 @@ def remove(context: ContextDependency) -> Page:
         if operator is None:
             raise NotFoundError(_REMOVED)
         remove_operator(work, id_)
-        record_operator_change(work, context, "remove", id_, "role", operator.role, None)
+        context.record_operator_change(work, id_, ChangedValue("role", before=operator.role), kind="remove")
     return context.redirect("/settings/team", notices=[f"{operator.name} was removed and cannot sign in any more."])
 
 
@@ -156,21 +154,6 @@ def reset_two_factor(context: ContextDependency) -> Page:
             )
         end_other_sessions(work, operator.id, "")
     return context.redirect("/settings/team", notices=[f"{operator.name} signs in with the password alone now."])
-
-
-def record_operator_change(
-    work: Connection, context: RequestContext, kind: str, id: str, path: str, before: str | None, after: str | None
-) -> None:
-    """Record in the audit log what the operator of the request has changed of an operator."""
-    audit.record(
-        work,
-        at=context.dependencies.clock.now(),
-        actor=context.actor,
-        kind=kind,
-        resource_type="operator",
-        resource_id=id,
-        changes=json.dumps([{"path": path, "before": before, "after": after}]),
-    )
 
 
 def _team(

@@ -1,7 +1,8 @@
 """The audit log: who changed what and when, with the values before and after. Nothing is ever taken out of it."""
 
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Select, func, insert, select
@@ -32,6 +33,15 @@ class AuditEvent:
     changes: str
 
 
+@dataclass(frozen=True)
+class ChangedValue:
+    """A value before and after a change; None where there is none, or where it must not be recorded."""
+
+    path: str
+    before: bool | str | None = None
+    after: bool | str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditQuery:
     """Which events to list; None asks for all."""
@@ -55,6 +65,25 @@ def record(
             resource_id=resource_id,
             changes=storable(changes),
         )
+    )
+
+
+def record_operator_change(
+    work: Connection, operator_id: str, *changes: ChangedValue, kind: str = "change", actor: str, at: datetime
+) -> None:
+    """Record what was changed of an operator, in the unit of work that changes it.
+
+    Args:
+        kind: `add`, `change` or `remove`.
+    """
+    record(
+        work,
+        at=at,
+        actor=actor,
+        kind=kind,
+        resource_type="operator",
+        resource_id=operator_id,
+        changes=json.dumps([asdict(change) for change in changes]),
     )
 
 
