@@ -248,8 +248,9 @@ def test_a_form_without_what_our_pages_hold_changes_nothing(owner: FormBrowser) 
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "", "Origin": "http://["},
     ],
-    ids=["another site", "a sister site", "an old browser"],
+    ids=["another site", "a sister site", "an old browser", "an origin that is none"],
 )
 @pytest.mark.parametrize("path", ["/sign-in", "/settings", "/sources/website/keys"])
 def test_a_form_of_another_site_is_refused(owner: FormBrowser, path: str, headers: dict[str, str]) -> None:

@@ -297,6 +297,7 @@ def test_a_form_that_failed_leads_back_to_its_page(world: PublicApiServer, owner
         (f"{host}/settings?tab=x&y=1", "/settings?tab=x&amp;y=1"),
         ("http://elsewhere.example/settings", ""),
         (f"{host}//elsewhere.example/x", ""),
+        ("http://[", ""),
         ("", ""),
     ):
         page = owner.send("POST", "/settings", {"_csrf": "of an earlier session"}, headers={"Referer": referer}).text

@@ -161,6 +161,7 @@ def test_the_faults_form_switches_what_the_control_api_sets(sandbox: SandboxProc
         pytest.param({"Sec-Fetch-Site": "same-site"}, 403, id="another-port"),
         pytest.param({"Origin": "http://evil.example"}, 403, id="another-origin"),
         pytest.param({"Origin": "null"}, 403, id="no-origin"),
+        pytest.param({"Origin": "http://["}, 403, id="broken-origin"),
         pytest.param({"Sec-Fetch-Site": "same-origin"}, 303, id="these-pages"),
         pytest.param({}, 303, id="a-tool"),
     ],

@@ -381,7 +381,10 @@ class _Gate:
 
 def _sending_page(request: Request[Any, Any, Any]) -> str:
     """Return the path of the page that has sent a form, "" if it is not known or nothing was sent."""
-    page = urlsplit(request.headers.get("referer", ""))
+    try:
+        page = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
     if request.method in _SAFE_METHODS or page.netloc != request.headers.get("host") or page.path.startswith("//"):
         return ""
     return page.path + (f"?{page.query}" if page.query else "")
@@ -393,4 +396,4 @@ def _is_same_origin(request: Request[Any, Any, Any]) -> bool:
     if fetch_site is not None:
         return fetch_site == "same-origin"
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from litestar import Request, Response
 from litestar.di import NamedDependency
@@ -366,8 +366,7 @@ def read_notices(text: str | None) -> tuple[str, ...]:
 
 def local_path(text: str) -> str:
     """Return the path if it belongs to this App, else `/`: a link must not redirect to another site."""
-    split = urlsplit(text)
-    is_ours = text.startswith("/") and not text.startswith(("//", "/\\")) and not split.scheme and not split.netloc
+    is_ours = text.startswith("/") and not text.startswith("//")
     return text if is_ours and "\\" not in text and text.isprintable() else "/"
 
 

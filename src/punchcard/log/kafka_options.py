@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, unquote
 
 from punchcard.errors import ConfigurationError
 
@@ -16,6 +16,7 @@ _REPLICATION_DEFAULT: Final = 3
 _INSYNC_REPLICAS_MIN: Final = 2  # an acknowledged record is on two brokers
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,200}")
 _BROKER: Final = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\])(?::\d{1,5})?", re.ASCII)
+_URL: Final = re.compile(rf"{SCHEME}://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.ASCII | re.DOTALL)
 _DEFAULT_PORT: Final = 9092
 # What the promises of the log rest on. These names, and all that begin so, are not for users to set.
 _FIXED: Final = (
@@ -109,11 +110,17 @@ def describe_url(url: str) -> str:
     return f"{SCHEME}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"log_url: The URL of a log in Kafka has the form {FORM}.") from error
+class _Parts(NamedTuple):
+    netloc: str
+    path: str
+    query: str
+
+
+def _split(url: str) -> _Parts:
+    # urlsplit of some versions of Python refuses brackets behind a comma, as in `b1,[::1]:9092`.
+    if (matched := _URL.fullmatch(url.strip())) is None:
+        raise ConfigurationError(f"log_url: The URL of a log in Kafka has the form {FORM}.")
+    return _Parts(*(part or "" for part in matched.groups()))
 
 
 def _replication(text: str) -> int:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NewType
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from punchcard.errors import ConfigurationError
 from punchcard.lake.urls import is_on_s3
@@ -366,9 +366,17 @@ def _time_of_day(value: object) -> TimeOfDay:
 
 def _public_url(value: object) -> PublicUrl:
     text = _text(value).strip().rstrip("/")
-    if text and not re.fullmatch(r"https?://[\w.\[\]:-]+(/[\w./~-]*)?", text, re.ASCII):
+    if text and not (re.fullmatch(r"https?://[\w.\[\]:-]+(/[\w./~-]*)?", text, re.ASCII) and _names_a_host(text)):
         raise ValueError(f"A URL such as https://points.example.com is expected, not {value!r}.")
     return PublicUrl(text)
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half of the brackets of an IPv6 address, or a port that is none
+        return False
 
 
 def _networks(value: object) -> Networks:

@@ -123,7 +123,18 @@ def test_a_public_url_is_without_its_last_slash(text: str, expected: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["points.example.com", "ftp://x", "https://", "https://x?y", 'https://x"', "https://a b"]
+    "text",
+    [
+        "points.example.com",
+        "ftp://x",
+        "https://",
+        "https://x?y",
+        'https://x"',
+        "https://a b",
+        "http://[",
+        "http://[::1",
+        "http://a:99999",
+    ],
 )
 def test_a_public_url_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="PUNCHCARD_PUBLIC_URL: A URL"):

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from punchcard.clock import Clock
 from punchcard.sandbox.database import Database
@@ -88,4 +87,4 @@ def is_same_site(request: Request) -> bool:
     if fetch_site is not None:
         return fetch_site in {"same-origin", "none"}
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")
