@@ -25,10 +25,10 @@ def store(sqlite_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def changes(store: Store, clock: ManualClock) -> Iterator[StoreChanges]:
-    with closing(StoreChanges(store, clock=clock)) as opened:
-        assert opened.have_come()
-        yield opened
+def changes(store: Store, clock: ManualClock) -> StoreChanges:
+    opened = StoreChanges(store, clock=clock)
+    assert opened.have_come()
+    return opened
 
 
 def commit(store: Store, position: int = 1) -> None:
@@ -77,18 +77,29 @@ def test_time_alone_is_a_reason_to_look(changes: StoreChanges, clock: ManualCloc
 
 def test_a_file_that_cannot_be_read_is_looked_at(store: Store, clock: ManualClock) -> None:
     path = Path(str(store.sqlite_path))
-    with closing(StoreChanges(store, clock=clock)) as changes:
-        assert changes.have_come()
-        changes.close()
-        path.rename(path.with_suffix(".away"))
-        path.mkdir()
-        assert changes.have_come()
-        assert changes.have_come()
-        path.rmdir()
-        path.with_suffix(".away").rename(path)
+    changes = StoreChanges(store, clock=clock)
+    assert changes.have_come()
+    store.commits.close()
+    path.rename(path.with_suffix(".away"))
+    path.mkdir()
+    assert changes.have_come()
+    assert changes.have_come()
+    path.rmdir()
+    path.with_suffix(".away").rename(path)
+
+
+def test_loops_of_a_process_share_a_connection_and_see_each_change_themselves(
+    changes: StoreChanges, store: Store, clock: ManualClock
+) -> None:
+    others = [StoreChanges(store, clock=clock) for _ in range(3)]
+    assert all(other.have_come() for other in others)
+    commit(store)
+    assert all(one.have_come() for one in (changes, *others))
+    assert not any(one.have_come() for one in (changes, *others))
 
 
 def test_a_server_is_always_looked_at(postgres_url: str, clock: ManualClock) -> None:
-    with closing(Store(postgres_url)) as store, closing(StoreChanges(store, clock=clock)) as changes:
+    with closing(Store(postgres_url)) as store:
+        changes = StoreChanges(store, clock=clock)
         assert changes.have_come()
         assert changes.have_come()

@@ -15,6 +15,7 @@ from punchcard.store.delivery.conflicts import add_conflict, conflicts_of
 from punchcard.store.delivery.effects import Action, AttemptOutcome, AttemptResult, EffectState, StoredEffect
 from punchcard.store.delivery.ledger import attempts_of, needing_a_person
 from punchcard.store.delivery.operator_actions import reopen
+from punchcard.store.delivery.queue import next_due
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import (
@@ -398,18 +399,18 @@ def test_an_effect_is_put_aside_without_an_attempt(store: Store, clock: ManualCl
 
 def test_the_next_due_moment_is_that_of_the_open_effects(store: Store, clock: ManualClock) -> None:
     with store.reading() as connection:
-        assert outbox.next_due(connection, DESTINATION) is None
+        assert next_due(connection, DESTINATION) is None
     add(store, clock, "a")
     (effect,) = claim(store, clock)
     later = clock.now() + timedelta(seconds=60)
     record_results(store, attempt_result(effect, clock=clock, state=EffectState.RETRYING, due_at=later))
     with store.reading() as connection:
-        assert outbox.next_due(connection, DESTINATION) == later
+        assert next_due(connection, DESTINATION) == later
     clock.advance(60)
     (effect,) = claim(store, clock)
     record_results(store, attempt_result(effect, clock=clock))
     with store.reading() as connection:
-        assert outbox.next_due(connection, DESTINATION) is None
+        assert next_due(connection, DESTINATION) is None
 
 
 def test_nul_characters_from_anywhere_are_kept_as_their_symbol(store: Store, clock: ManualClock) -> None:

@@ -18,6 +18,7 @@ from punchcard.store.delivery import ledger, outbox
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.ledger import LedgerQuery
 from punchcard.store.delivery.pauses import Pause, PauseEnd, pause, pause_of, resume
+from punchcard.store.delivery.queue import next_due
 from punchcard.store.engine import Store
 from punchcard.store.routing.event_results import (
     EventResult,
@@ -267,7 +268,7 @@ def test_claiming_reads_the_small_indexes_of_open_effects(sqlite_url: str) -> No
 
         event.listen(work, "before_cursor_execute", remember)
         outbox.claimable(work, DESTINATION, now=clock.now(), limit=5)
-        outbox.next_due(work, DESTINATION)
+        next_due(work, DESTINATION)
         event.remove(work, "before_cursor_execute", remember)
     plans = []
     with store.reading() as connection:
@@ -275,13 +276,13 @@ def test_claiming_reads_the_small_indexes_of_open_effects(sqlite_url: str) -> No
             rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]
             plans.append("\n".join(row.detail for row in rows))
     store.close()
-    claiming, next_due = plans
+    claiming, due = plans
     assert "USING INDEX ix_effects_due" in claiming
     assert "ix_effects_ordering_key" in claiming
     assert "ix_effects_state" in claiming
     assert "SCAN effects" not in claiming
     assert "USE TEMP B-TREE" not in claiming
-    assert "ix_effects_due" in next_due
+    assert "ix_effects_due" in due
 
 
 @pytest.mark.parametrize("status", [EventStatus.PENDING, EventStatus.RETRYING, EventStatus.UNKNOWN])

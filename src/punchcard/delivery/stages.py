@@ -26,7 +26,7 @@ from punchcard.errors import CredentialsError, OutcomeUnknownError, StorageError
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import Attempt, AttemptResult, EffectState, OrderingGroup, StoredEffect
 from punchcard.store.delivery.pauses import Pause, PauseEnd, end_pause, pause, pause_of
-from punchcard.store.delivery.queue import count_due
+from punchcard.store.delivery.queue import count_due, next_due
 from punchcard.store.engine import Store, is_storage_fault
 
 __all__ = [
@@ -162,7 +162,7 @@ def _cycle(
         in_flight = len(busy) + len(attempt)
         holds_back = 0 < in_flight < count_due(work, target.slug, now=now, count_max=in_flight + 1)
         # Here rather than in a unit of work of its own, as this is what a single event ends with.
-        next_due = outbox.next_due(work, target.slug) if room > 0 and not (paused or in_flight) else None
+        due = next_due(work, target.slug) if room > 0 and not (paused or in_flight) else None
     if watch is not None:
         watch.done(reading)
     _report(recorded, corrected=corrected, ended_by=ended_by, telemetry=telemetry)
@@ -174,7 +174,7 @@ def _cycle(
         moved=len(claimed) - len(attempt),
         paused=paused,
         pause=None if lasting is None or lasting.is_by_operator else lasting,
-        next_due=next_due,
+        next_due=due,
         holds_back=holds_back,
     )
 

@@ -3,14 +3,13 @@
 import asyncio
 import heapq
 import ipaddress
-import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+from punchcard.runtime.descriptors import raise_descriptor_limit
 from punchcard.runtime.settings import Settings
 from punchcard.runtime.telemetry import ConnectionTelemetry
 
@@ -263,13 +262,7 @@ def _counted(address: str) -> str:
 
 def _allowed_connections(requested: int) -> int:
     """Return how many of the requested connections the descriptors allow; raise the process's own limit if possible."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = requested + _RESERVED_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        raised = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
-        with suppress(OSError, ValueError):  # some systems enforce a lower limit than they report
-            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
-            soft = raised
-    if soft == resource.RLIM_INFINITY:
+    allowed = raise_descriptor_limit(requested + _RESERVED_DESCRIPTORS)
+    if allowed is None:
         return requested
-    return max(1, min(requested, soft - min(_RESERVED_DESCRIPTORS, soft // 2)))
+    return max(1, min(requested, allowed - min(_RESERVED_DESCRIPTORS, allowed // 2)))

@@ -1,7 +1,6 @@
 """Runs Engage beside a worker, from when it has work."""
 
 import threading
-from contextlib import closing
 
 from punchcard.clock import Clock
 from punchcard.engage.demand import has_engage_work
@@ -43,12 +42,12 @@ class EngageKeeper:
             self._thread.join()
 
     def _run(self, stopping: threading.Event) -> None:
-        with closing(StoreChanges(self._store, clock=self._clock)) as changes:
-            while not stopping.is_set():
-                if changes.have_come() and self._has_work():
-                    self._process.keep_running(stopping)
-                else:
-                    stopping.wait(_LOOK_SECONDS)
+        changes = StoreChanges(self._store, clock=self._clock)
+        while not stopping.is_set():
+            if changes.have_come() and self._has_work():
+                self._process.keep_running(stopping)
+            else:
+                stopping.wait(_LOOK_SECONDS)
 
     def _has_work(self) -> bool:
         try:

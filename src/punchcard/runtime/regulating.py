@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
 
 import structlog
 
@@ -73,24 +72,24 @@ class RegulationThread(threading.Thread):
         """Take steps until it is over."""
         wait_seconds = 0.0
         has_work = False
-        with closing(StoreChanges(self._store, clock=self._clock)) as changes:
-            while not self._over.wait(wait_seconds):
-                wait_seconds = _POLL_SECONDS
-                # Without a regulation, only a commit can make one; one that waits may wait for time or for readers.
-                if not has_work and not changes.have_come():
-                    continue
-                try:
-                    is_busy = self._missing_checksums.step()
-                    is_busy = self._suppressed_records.step() or is_busy
-                    is_busy = self._runner.step() or is_busy
-                    wait_seconds = 0.0 if is_busy else _POLL_SECONDS
-                    has_work = is_busy or self._suppressed_records.is_waiting or self._has_unfinished()
-                except StorageError as error:
-                    RoutingTelemetry().storage_failed(error=error.message)
-                    wait_seconds, has_work = _RETRY_SECONDS, True
-                except Exception as error:  # noqa: BLE001  # no defect around regulations may stop awards
-                    structlog.get_logger("punchcard.worker").error("regulations_failed", exc_info=error)
-                    wait_seconds, has_work = _RETRY_SECONDS, True
+        changes = StoreChanges(self._store, clock=self._clock)
+        while not self._over.wait(wait_seconds):
+            wait_seconds = _POLL_SECONDS
+            # Without a regulation, only a commit can make one; one that waits may wait for time or for readers.
+            if not has_work and not changes.have_come():
+                continue
+            try:
+                is_busy = self._missing_checksums.step()
+                is_busy = self._suppressed_records.step() or is_busy
+                is_busy = self._runner.step() or is_busy
+                wait_seconds = 0.0 if is_busy else _POLL_SECONDS
+                has_work = is_busy or self._suppressed_records.is_waiting or self._has_unfinished()
+            except StorageError as error:
+                RoutingTelemetry().storage_failed(error=error.message)
+                wait_seconds, has_work = _RETRY_SECONDS, True
+            except Exception as error:  # noqa: BLE001  # no defect around regulations may stop awards
+                structlog.get_logger("punchcard.worker").error("regulations_failed", exc_info=error)
+                wait_seconds, has_work = _RETRY_SECONDS, True
 
     def _has_unfinished(self) -> bool:
         with self._store.reading() as work:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from typing import Final
 
 import structlog
@@ -26,11 +25,11 @@ def run_replays(steps: Sequence[Callable[[], bool]], store: Store, clock: Clock,
         steps: Each does a portion of its work, and returns whether there is more to do at once.
     """
     busy = False
-    with closing(StoreChanges(store, clock=clock)) as changes:
-        while not over.wait(_POLL_SECONDS if busy else _IDLE_SECONDS):
-            if busy or changes.have_come():
-                # Each of them takes a step, whatever the others return.
-                busy = sum(_take_on(step, over, changes) for step in steps) > 0
+    changes = StoreChanges(store, clock=clock)
+    while not over.wait(_POLL_SECONDS if busy else _IDLE_SECONDS):
+        if busy or changes.have_come():
+            # Each of them takes a step, whatever the others return.
+            busy = sum(_take_on(step, over, changes) for step in steps) > 0
 
 
 def _take_on(step: Callable[[], bool], over: threading.Event, changes: StoreChanges) -> bool:

@@ -98,10 +98,10 @@ class SimulationProcess:
 
     def keep_running(self, stopping: threading.Event) -> None:
         """Look for simulations until stopped. A simulation that did not finish is started again."""
-        with closing(StoreChanges(self._store, clock=SystemClock())) as changes:
-            while not stopping.wait(_POLL_SECONDS):
-                if changes.have_come():
-                    self._look(stopping, changes)
+        changes = StoreChanges(self._store, clock=SystemClock())
+        while not stopping.wait(_POLL_SECONDS):
+            if changes.have_come():
+                self._look(stopping, changes)
 
     def _look(self, stopping: threading.Event, changes: StoreChanges) -> None:
         """Make the oldest simulation that is requested, if there is one."""

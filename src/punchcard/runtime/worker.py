@@ -4,16 +4,13 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from functools import partial
 
 import structlog
 
 from punchcard.clock import SystemClock, to_micros
-from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.spare import SparePermits
-from punchcard.delivery.stages import DeliveryTarget
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.lake.reader import LakeReader
 from punchcard.lake.writer import LakeWriter
@@ -30,6 +27,8 @@ from punchcard.routing.telemetry import RoutingTelemetry
 from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.assembly import open_guarded_log, open_keyring, open_log, open_store
 from punchcard.runtime.count_upkeep import CountUpkeep
+from punchcard.runtime.deliveries import Deliveries
+from punchcard.runtime.descriptors import raise_descriptor_limit
 from punchcard.runtime.engage_keeper import EngageKeeper
 from punchcard.runtime.guard_thread import run_guard
 from punchcard.runtime.heartbeats import WORKER
@@ -38,7 +37,6 @@ from punchcard.runtime.log_routing import route_log
 from punchcard.runtime.loop_progress import LoopProgress
 from punchcard.runtime.message_ids import fill_index
 from punchcard.runtime.partition_thread import PartitionThread, divide, open_feed
-from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.regulating import RegulationThread, open_suppressions
 from punchcard.runtime.replaying import run_replays
 from punchcard.runtime.settings import Settings
@@ -46,7 +44,6 @@ from punchcard.runtime.shared_storage import refuse_lake_of_its_own
 from punchcard.runtime.simulating import SimulationProcess
 from punchcard.runtime.stop_deadline import end_in_time
 from punchcard.runtime.storage_wait import StorageWait
-from punchcard.store.changes import StoreChanges
 from punchcard.store.leadership import Leadership
 from punchcard.workspace.snapshot import SnapshotWatch
 from punchcard.workspace.subject_vault import SubjectVault
@@ -54,9 +51,9 @@ from punchcard.workspace.subject_vault import SubjectVault
 _RETRY_SECONDS = 1.0
 _HOUSEKEEPING_SECONDS = 60.0
 _LEADERSHIP_LOOK_SECONDS = 1.0
-# Share of the shutdown time that requests in flight may take; the rest is for recording their outcomes.
-_SENDING_SHARE = 0.7
 _FAILED = 1
+# Each destination takes one or two, and there may be hundreds.
+_DESCRIPTORS = 65_536
 
 
 class Worker:
@@ -82,7 +79,13 @@ class Worker:
         self._progress = LoopProgress(self._clock)
         self._counts = CountUpkeep(self._store, self._clock, is_stopping=self._stopping.is_set)
         self._failed = False
-        self._deliveries: dict[str, DestinationDelivery] = {}
+        self._deliveries = Deliveries(
+            settings,
+            self._store,
+            watch=self._watch,
+            clock=self._clock,
+            mark=partial(self._progress.mark, "delivery"),
+        )
         self._feed: LakeFeed | None = None
         self._feeds_lake = threading.Event()
         self._engage = EngageKeeper(settings, store=self._store, watch=self._watch, clock=self._clock)
@@ -102,6 +105,7 @@ class Worker:
 
     async def run(self) -> int:
         """Route and deliver until SIGTERM or SIGINT; return the exit status."""
+        raise_descriptor_limit(_DESCRIPTORS)
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
 
@@ -165,8 +169,9 @@ class Worker:
         )
         simulating.start()
         try:
-            with self._progress.watch("delivery"), ExitStack() as opened:
-                await self._deliver(guard, stopping, opened)
+            with self._progress.watch("delivery"):
+                if not await self._deliveries.run(stopping, before_sending=guard.allow_sending):
+                    self._failed = True
         finally:
             stop()
             await asyncio.to_thread(alerts.stop)
@@ -175,57 +180,6 @@ class Worker:
                 await asyncio.to_thread(partitions.join)
             await asyncio.to_thread(self._engage.stop)
             await asyncio.to_thread(simulating.join)
-
-    async def _deliver(self, guard: LogGuard, stopping: asyncio.Event, opened: ExitStack) -> None:
-        tasks: dict[str, asyncio.Task[None]] = {}
-        comparing: list[asyncio.Task[None]] = []
-        while not stopping.is_set():
-            self._progress.mark("delivery")
-            for slug in await asyncio.to_thread(lambda: list(self._watch.current().destinations)):
-                if slug not in tasks:
-                    spare = SparePermits()
-                    delivery = DestinationDelivery(
-                        slug,
-                        store=self._store,
-                        clock=self._clock,
-                        current=self._target_of(slug),
-                        poll_seconds=self._settings.delivery_poll_seconds,
-                        before_sending=guard.allow_sending,
-                        spare=spare,
-                    )
-                    changes = opened.enter_context(closing(StoreChanges(self._store, clock=self._clock)))
-                    runner = reconciliation_runner(
-                        slug,
-                        store=self._store,
-                        watch=self._watch,
-                        settings=self._settings,
-                        permits=spare,
-                        may_have_work=changes.have_come,
-                    )
-                    comparing.append(asyncio.create_task(runner.run(stopping)))
-                    self._deliveries[slug] = delivery
-                    tasks[slug] = asyncio.create_task(
-                        delivery.run(stopping, grace_seconds=_SENDING_SHARE * self._settings.shutdown_seconds)
-                    )
-            ended = [task for task in tasks.values() if task.done()]
-            if ended:
-                break  # only a defect ends a loop before it is stopped: let the process end and be restarted
-            waiting = asyncio.create_task(stopping.wait())
-            await asyncio.wait([waiting, *tasks.values()], timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-        stopping.set()
-        for result in await asyncio.gather(*tasks.values(), *comparing, return_exceptions=True):
-            if isinstance(result, BaseException):
-                self._failed = True
-                self._log.error("delivery_stopped", exc_info=result)
-
-    def _target_of(self, slug: str) -> Callable[[], DeliveryTarget | None]:
-        return lambda: target_of(self._watch.current(), slug)
-
-    def _wake(self, slugs: set[str]) -> None:
-        for slug in slugs:
-            if slug in self._deliveries:
-                self._deliveries[slug].wake()
 
     def _route(self, guard: LogGuard, stop: Callable[[], None]) -> None:
         try:
@@ -324,7 +278,7 @@ class Worker:
             current=self._watch.newest,
             index=index,
             feed=feed,
-            on_effects=self._wake,
+            on_effects=self._deliveries.wake,
             batch_bytes=self._settings.routing_batch_bytes,
             suppressions=open_suppressions(self._settings, self._store, clock=self._clock),
         )

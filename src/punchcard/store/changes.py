@@ -1,6 +1,5 @@
 """Whether anything was committed since the last look, for loops that wait for what operators request."""
 
-import sqlite3
 from typing import Final
 
 from punchcard.clock import Clock
@@ -17,18 +16,15 @@ class StoreChanges:
     """
 
     def __init__(self, store: Store, *, clock: Clock) -> None:
-        self._path = store.sqlite_path
+        self._commits = store.commits
         self._clock = clock
-        self._connection: sqlite3.Connection | None = None
         self._seen: int | None = None
         self._looked_at = 0.0
 
     def have_come(self) -> bool:
         """Return whether to look, after which this is False until the next commit; True also after a few seconds."""
-        if self._path is None:
-            return True
         now = self._clock.monotonic()
-        number = self._number(self._path)
+        number = self._commits.read()
         if number is not None and number == self._seen and now < self._looked_at + _LOOK_AFTER_SECONDS:
             return False
         self._seen, self._looked_at = number, now
@@ -37,17 +33,3 @@ class StoreChanges:
     def forget(self) -> None:
         """Look again the next time, because this look failed or left something to do."""
         self._seen = None
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _number(self, path: str) -> int | None:
-        try:
-            if self._connection is None:
-                self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error:
-            return None  # the look reports what is wrong with the file

@@ -42,10 +42,12 @@ from punchcard.sqlite import (
 from punchcard.sqlite import prove_room as prove_file_room
 from punchcard.store.access import schema as _access_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.checkpoints import AUTOMATIC_FROM_PAGES, Checkpoints
+from punchcard.store.commit_number import CommitNumber
 from punchcard.store.delivery import schema as _delivery_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.engage import schema as _engage_schema  # noqa: F401  # its tables are part of the metadata
+from punchcard.store.file_remedies import file_remedy
 from punchcard.store.ingest import schema as _ingest_schema  # noqa: F401  # its tables are part of the metadata
-from punchcard.store.leadership import AdvisoryLeadership, FileLeadership, Leadership
+from punchcard.store.leadership import AdvisoryLeadership, AdvisorySession, FileLeadership, Leadership
 from punchcard.store.operations import schema as _operations_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.privacy import schema as _privacy_schema  # noqa: F401  # its tables are part of the metadata
 from punchcard.store.routing import schema as _routing_schema  # noqa: F401  # its tables are part of the metadata
@@ -67,8 +69,6 @@ _MIGRATION_LOCK_KEY = 0x50756E63  # any constant: names the advisory lock of the
 _LIMIT_EXCEEDED = "54"
 _IS_NEW = "is_new"  # of a connection that was not used yet
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-# Reading writes too: it takes locks.
-_NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 
 
 def is_storage_fault(error: BaseException) -> bool:
@@ -110,7 +110,9 @@ class Store:
         self._url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.sqlite_path = parsed.database if self.is_sqlite else None
+        self.commits = CommitNumber(self.sqlite_path)
         self._engine = _sqlite_engine(parsed) if self.is_sqlite else _postgres_engine(parsed)
+        self._roles = None if self.is_sqlite else AdvisorySession(_role_engine(parsed), frozen_seconds=_FROZEN_SECONDS)
         # PostgreSQL's own default shows each statement of a unit of work another moment.
         self._view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # SQLite lets one writer in at a time and makes the others poll; threads of one process rather queue here.
@@ -216,7 +218,7 @@ class Store:
                 f"that is `idle in transaction` in pg_stat_activity, with pg_terminate_backend(pid). {words}"
             )
         if is_storage_fault(error) or isinstance(error, sqlite3.OperationalError):
-            remedy = _file_remedy(cause, self._url.database) or unreachable_remedy(cause, "PUNCHCARD_DATABASE_URL")
+            remedy = file_remedy(cause, self._url.database) or unreachable_remedy(cause, "PUNCHCARD_DATABASE_URL")
             return StorageError(f"the store cannot be {doing}: {words}{remedy}")
         return None
 
@@ -227,13 +229,11 @@ class Store:
         Ends by itself when the process dies, by whatever cause.
         """
         leadership: FileLeadership | AdvisoryLeadership
-        if self.is_sqlite:
+        if self._roles is None:
             slug = "".join(c if c.isalnum() or c == "-" else "_" for c in name)
             leadership = FileLeadership(Path(f"{self._url.database}.{slug}.leader"))
         else:
-            idle = f"SET idle_session_timeout = '{_FROZEN_SECONDS}s'"
-            engine = _postgres_engine(self._url, session=[idle], poolclass=NullPool, isolation_level="AUTOCOMMIT")
-            leadership = AdvisoryLeadership(engine, name, frozen_seconds=_FROZEN_SECONDS)
+            leadership = AdvisoryLeadership(self._roles, name)
         with closing(leadership):
             yield leadership
 
@@ -286,7 +286,10 @@ class Store:
         return self._checkpoints.running() if self.is_sqlite else nullcontext()
 
     def close(self) -> None:
-        """Release all connections."""
+        """Release all connections, and roles."""
+        if self._roles is not None:
+            self._roles.close()
+        self.commits.close()
         self._engine.dispose()
 
     def _migrate(self) -> None:
@@ -369,6 +372,12 @@ def _postgres_engine(url: URL, *, session: Sequence[str] = (), **options: Any) -
     return engine
 
 
+def _role_engine(url: URL) -> Engine:
+    """Return an engine for the session that holds roles: without transactions, and ended by the server when idle."""
+    idle = f"SET idle_session_timeout = '{_FROZEN_SECONDS}s'"
+    return _postgres_engine(url, session=[idle], poolclass=NullPool, isolation_level="AUTOCOMMIT")
+
+
 def _driver_of(connection: Connection) -> Any:
     """Return the driver's connection to SQLite."""
     return connection.connection.dbapi_connection
@@ -380,13 +389,3 @@ class _UndoError(Exception):
 
 def _cause(error: Exception) -> object:
     return getattr(error, "orig", None) or error
-
-
-def _file_remedy(cause: object, path: str | None) -> str:
-    """Return the sentence that follows the message of an error of SQLite, with a blank before it; "" for none."""
-    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    if code in _NOT_WRITABLE:
-        return f". This user must be able to write {path} and its folder: run this as the user that runs Punchcard."
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f". Another process keeps {path} locked: end that one, or try again."
-    return f". Free space on the disk of {path}." if code == sqlite3.SQLITE_FULL else ""

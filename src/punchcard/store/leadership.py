@@ -56,58 +56,84 @@ class FileLeadership:
             self._handle.close()
 
 
-class AdvisoryLeadership:
-    """A session lock of PostgreSQL: gone as soon as the session is, so a session that answers proves that it is held.
+class AdvisorySession:
+    """The session of PostgreSQL that holds all roles of one process, by session locks.
 
-    The session is the leadership's own, not one of the pool's few: a role is held for as long as a process lives. The
-    server ends it when it is idle for long, which happens only if the process is frozen: a thread keeps it busy, and
-    ends sessions of other processes that are frozen in the middle of a unit of work.
+    They are gone as soon as it is, so a session that answers proves that they are held. It is one for all of them, as a
+    server has few sessions and a workspace may have hundreds of destinations. It is not one of the pool's: a role is
+    held for as long as a process lives. The server ends it when it is idle for long, which happens only if the process
+    is frozen: a thread keeps it busy, and ends sessions of other processes that are frozen in the middle of a unit of
+    work.
 
     Args:
         engine: Makes sessions without transactions, each of which the server ends when it is idle.
-        name: Of the role.
         frozen_seconds: How long a process is frozen before it loses its roles and locks.
     """
 
-    def __init__(self, engine: Engine, name: str, *, frozen_seconds: float) -> None:
+    def __init__(self, engine: Engine, *, frozen_seconds: float) -> None:
         self._engine = engine
         self._frozen_seconds = frozen_seconds
         self._using = threading.Lock()
         self._closing = threading.Event()
-        self._keeper = threading.Thread(target=self._keep_busy, name=f"leadership-{name}", daemon=True)
-        self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+        self._keeper: threading.Thread | None = None
         self._connection: Connection | None = None
-        self._taken = False
-        self._lost = ""  # why, until it is reported
+        self._number = 0  # of the session: a lock that was taken in an earlier one is gone
+        self._held: dict[int, AdvisoryLeadership] = {}  # by key of the lock: the server would give it twice
+        self._lost = ""  # why the last session has ended
 
-    def held(self) -> bool:
-        """Return whether this process has the role; take it if it is free."""
+    def hold(self, role: "AdvisoryLeadership") -> bool:
+        """Return whether a role is this process's; take it if it is free.
+
+        Raises:
+            StorageError: it is not known now, or the role was lost since it was last asked for.
+        """
         with self._using:
-            if self._lost:
-                lost, self._lost = self._lost, ""
-                raise StorageError(f"the store was away: {lost}")
+            if role.taken_in not in (None, self._number):
+                role.taken_in = None
+                raise StorageError(f"the store was away: {self._lost}")
             try:
                 if self._connection is None:
                     self._connection = self._engine.connect()
-                if self._taken:
+                if role.taken_in is not None:
                     self._connection.execute(text("SELECT 1"))
                     return True
-                taken = self._connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": self._key})
-                self._taken = bool(taken)
+                if role.key in self._held:
+                    return False
+                taken = self._connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": role.key})
             except DBAPIError as error:
-                self._taken = False
-                self._end_session()
+                role.taken_in = None
+                self._end(str(error.orig))
                 raise StorageError(f"the store is away: {error.orig}") from error
-            if self._keeper.ident is None:
+            if taken:
+                role.taken_in = self._number
+                self._held[role.key] = role
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep_busy, name="leadership", daemon=True)
                 self._keeper.start()
-            return self._taken
+            return bool(taken)
+
+    def give_up(self, role: "AdvisoryLeadership") -> None:
+        """Free a role at once, for who waits for it."""
+        with self._using:
+            if role.taken_in == self._number and self._connection is not None:
+                try:
+                    self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": role.key})
+                except DBAPIError as error:
+                    self._end(str(error.orig))
+            if self._held.get(role.key) is role:
+                del self._held[role.key]
+            role.taken_in = None
 
     def close(self) -> None:
-        """Give up the role and its session."""
+        """End the session, and with it all roles."""
         self._closing.set()
         with self._using:
-            self._end_session()
-        if self._keeper.ident is not None:
+            if self._connection is not None:
+                # The server ends a session some time after it is closed here; who waits should have the roles now.
+                with suppress(DBAPIError):
+                    self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
+            self._end("it was closed")
+        if self._keeper is not None:
             self._keeper.join()
 
     def _keep_busy(self) -> None:
@@ -118,19 +144,31 @@ class AdvisoryLeadership:
                 try:
                     self._connection.execute(_END_FROZEN_SESSIONS, {"seconds": self._frozen_seconds})
                 except DBAPIError as error:
-                    # Only `held` takes the role again: its caller must first know that another process had it.
-                    self._lost = str(error.orig) if self._taken else ""
-                    self._taken = False
-                    self._end_session()
+                    # Only `hold` takes a role again: its caller must first know that another process had it.
+                    self._end(str(error.orig))
 
-    def _end_session(self) -> None:
+    def _end(self, cause: str) -> None:
         connection, self._connection = self._connection, None
-        was_taken, self._taken = self._taken, False
-        if connection is None:
-            return
-        if was_taken:
-            # The server ends a session some time after it is closed here; who waits for the role should have it now.
-            with suppress(DBAPIError):
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
-        connection.invalidate()  # ends the session, and with it the lock, also where it is half dead
-        connection.close()
+        self._number += 1
+        self._held.clear()
+        self._lost = cause
+        if connection is not None:
+            connection.invalidate()  # ends the session, and with it the locks, also where it is half dead
+            connection.close()
+
+
+class AdvisoryLeadership:
+    """A session lock of PostgreSQL."""
+
+    def __init__(self, session: AdvisorySession, name: str) -> None:
+        self._session = session
+        self.key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+        self.taken_in: int | None = None  # the number of the session that has it; only the session changes this
+
+    def held(self) -> bool:
+        """Return whether this process has the role; take it if it is free."""
+        return self._session.hold(self)
+
+    def close(self) -> None:
+        """Give up the role."""
+        self._session.give_up(self)

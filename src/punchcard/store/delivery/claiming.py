@@ -82,11 +82,6 @@ _CLAIMABLE_IDS = PreparedStatement(_DUE.with_only_columns(effects.c.id, effects.
 _CLAIMABLE_LIVE_IDS = PreparedStatement(
     _DUE.where(effects.c.replay.is_(None)).with_only_columns(effects.c.id, effects.c.replay)
 )
-_NEXT_DUE = PreparedStatement(
-    select(func.min(effects.c.due_at).label("due_at")).where(
-        effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
-    )
-)
 _OTHERS_OF_CUSTOMER = PreparedStatement(
     select(effects.c.partner_id, effects.c.effect_key, effects.c.account).where(
         effects.c.destination == bindparam("b_destination"),
@@ -184,10 +179,3 @@ def newest_delivered_elsewhere(work: Connection, effect: StoredEffect, *, accoun
     }
     rows = _DELIVERED_ELSEWHERE.rows(work, values)
     return effect_of(rows[0]) if rows else None
-
-
-def next_due(work: Connection, destination: str) -> datetime | None:
-    """When the next open effect of the destination is due, None if there is none."""
-    (row,) = _NEXT_DUE.rows(work, {"b_destination": destination})
-    instant: datetime | None = row.due_at
-    return instant

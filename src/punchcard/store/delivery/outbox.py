@@ -12,7 +12,6 @@ from punchcard.errors import InvariantError
 from punchcard.store.bulk import BulkStatement, PreparedStatement, is_listed
 from punchcard.store.delivery.claiming import claimable as claimable
 from punchcard.store.delivery.claiming import claimable_ids as claimable_ids
-from punchcard.store.delivery.claiming import next_due as next_due
 from punchcard.store.delivery.counts import Ended, count_ends, ended_of, ending_of
 from punchcard.store.delivery.effects import (
     NO_ANSWER,

@@ -1,10 +1,11 @@
-"""The length of a destination's queue, by which others decide whether to add to it."""
+"""The queue of a destination: its length, by which others decide whether to add to it, and whether anything is due."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, func, select, true
 
-from punchcard.store.bulk import PreparedStatement
+from punchcard.store.bulk import PreparedStatement, pipelined
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.schema import effects
 from punchcard.store.delivery.unknown_customers import IS_WITHOUT_UNKNOWN_CUSTOMER
@@ -21,12 +22,32 @@ _COUNT_DUE = PreparedStatement(
         .subquery()
     )
 )
+_NEXT_DUE = PreparedStatement(
+    select(func.min(effects.c.due_at).label("due_at")).where(
+        effects.c.destination == bindparam("b_destination"), effects.c.is_open == true()
+    )
+)
 
 
 def count_due(work: Connection, destination: str, *, now: datetime, count_max: int) -> int:
     """How many effects of a destination wait to be sent now, `count_max` at most."""
     (row,) = _COUNT_DUE.rows(work, {"b_destination": destination, "b_now": now, "b_count_max": count_max})
     return int(row.due)
+
+
+def next_due(work: Connection, destination: str) -> datetime | None:
+    """When the next open effect of the destination is due, None if there is none."""
+    (row,) = _NEXT_DUE.rows(work, {"b_destination": destination})
+    instant: datetime | None = row.due_at
+    return instant
+
+
+def destinations_due(work: Connection, destinations: Iterable[str], *, now: datetime) -> set[str]:
+    """Return the destinations that have an open effect that is due: one exchange with the server for all of them."""
+    with pipelined(work):
+        rows = {slug: _NEXT_DUE.request(work, {"b_destination": slug}) for slug in destinations}
+    instants = {slug: rows_of_one()[0].due_at for slug, rows_of_one in rows.items()}
+    return {slug for slug, instant in instants.items() if instant is not None and instant <= now}
 
 
 def has_overdue_awards(work: Connection, destination: str, *, due_before: datetime) -> bool:

@@ -168,6 +168,12 @@ def next_unfinished(work: Connection, destination: str) -> Reconciliation | None
     return None if row is None else _reconciliation(row)
 
 
+def destinations_with_unfinished(work: Connection) -> set[str]:
+    """Return the destinations that have an unfinished reconciliation."""
+    columns = reconciliations.c
+    return set(work.scalars(select(columns.destination).where(columns.status.in_(_UNFINISHED)).distinct()))
+
+
 def begin_reading(work: Connection, reconciliation_id: int, *, account: str | None, now: datetime) -> bool:
     """Begin a queued one; False if somebody else has, or it was cancelled."""
     values = {"status": ReconciliationStatus.READING, "until": now, "account": account}
