@@ -15,7 +15,7 @@ from punchcard.store.delivery.conflicts import add_conflict, conflicts_of
 from punchcard.store.delivery.effects import Action, AttemptOutcome, AttemptResult, EffectState, StoredEffect
 from punchcard.store.delivery.ledger import attempts_of, needing_a_person
 from punchcard.store.delivery.operator_actions import reopen
-from punchcard.store.delivery.queue import next_due
+from punchcard.store.delivery.queue import destinations_due, next_due
 from punchcard.store.engine import Store
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.effects import (
@@ -411,6 +411,18 @@ def test_the_next_due_moment_is_that_of_the_open_effects(store: Store, clock: Ma
     record_results(store, attempt_result(effect, clock=clock))
     with store.reading() as connection:
         assert next_due(connection, DESTINATION) is None
+
+
+def test_destinations_with_a_due_effect_are_seen_at_once(store: Store, clock: ManualClock) -> None:
+    slugs = [DESTINATION, "others", "no-effects"]
+    add(store, clock, "a")
+    with store.unit_of_work() as work:
+        outbox.add(work, [new_effect("b", destination="others")], now=clock.now() + timedelta(seconds=60))
+    with store.reading() as work:
+        assert destinations_due(work, slugs, now=clock.now() - timedelta(seconds=1)) == set()
+        assert destinations_due(work, slugs, now=clock.now()) == {DESTINATION}
+        assert destinations_due(work, ["no-effects"], now=clock.now()) == set()
+        assert destinations_due(work, slugs, now=clock.now() + timedelta(seconds=60)) == {DESTINATION, "others"}
 
 
 def test_nul_characters_from_anywhere_are_kept_as_their_symbol(store: Store, clock: ManualClock) -> None:
