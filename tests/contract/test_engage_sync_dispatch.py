@@ -195,7 +195,7 @@ def test_a_crash_after_deciding_and_one_after_appending_send_nothing_twice(sync)
     sync.world.run_until_idle()
     dispatcher = sync.dispatcher
     dispatcher._write_keys = sync.world.current().own_write_keys
-    from punchcard.engage.sync_dispatch import sync_targets
+    from punchcard.engage.sync_targets import sync_targets
 
     dispatcher._plan(sync_targets(sync.world.current())[0], sync.world.current())
     with sync.store.reading() as work:

@@ -21,6 +21,7 @@ from punchcard.operations.reconciliation_runner import ReconciliationPlan
 from punchcard.operations.reconciliation_views import SidePoints, open_points
 from punchcard.runtime.settings import read_settings
 from punchcard.store.delivery.effects import EffectState
+from punchcard.store.operations.partner_transactions import customers_by_ref, save_customer
 from punchcard.store.operations.reconciliations import newest_finished
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.sandbox import SandboxProcess
@@ -317,6 +318,17 @@ def test_it_ends_if_the_settings_name_another_account_meanwhile(desk: Desk) -> N
     assert (ended["status"], ended["differences"]) == ("failed", [])
     assert "business 41 at" in ended["detail"]
     assert "business 43 at" in ended["detail"]
+
+
+def test_the_addresses_of_customers_are_those_of_one_account(desk: Desk) -> None:
+    now = desk.server.clock.now()
+    with desk.server.store.unit_of_work() as work:
+        save_customer(work, "perkville", "7", ["ann@example.com"], account="business 41", now=now)
+        assert customers_by_ref(work, "perkville", ["7"], account="business 41")["7"].emails == ["ann@example.com"]
+        assert customers_by_ref(work, "perkville", ["7"], account="business 42") == {}
+        save_customer(work, "perkville", "7", ["bob@example.com"], account="business 42", now=now)
+        assert customers_by_ref(work, "perkville", ["7"], account="business 42")["7"].emails == ["bob@example.com"]
+        assert customers_by_ref(work, "perkville", ["7"], account="business 41") == {}
 
 
 def test_refused_credentials_are_waited_for_too(desk: Desk) -> None:

@@ -241,7 +241,7 @@ def test_an_identify_and_a_track_call_of_one_change_are_both_known_again(restore
     lake = LakeReader(str(restored.folder / "lake"))
     assert RestoredSync(store=restored.store, lake=lake, clock=restored.clock).step()
     with restored.store.reading() as work:
-        synced = synced_value_of_email(work, destination=SLUG, key="vip", email="ann@example.com")
+        synced = synced_value_of_email(work, destination=SLUG, key="vip", email="ann@example.com", account="")
     assert synced is not None
     assert (synced.value, synced.sequence, synced.tracked, synced.track_sequence) == ("true", 1, "true", 1)
 
@@ -329,7 +329,7 @@ def test_engage_knows_again_what_it_has_sent_before_it_goes_on(restored: Restore
     assert sync.step()
     with restored.store.reading() as work:
         result = {
-            email: synced_value_of_email(work, destination=SLUG, key="vip", email=email)
+            email: synced_value_of_email(work, destination=SLUG, key="vip", email=email, account="")
             for email in ("ann@example.com", "bob@example.com", "eve@example.com", "new@example.com")
         }
     ann, new = result["ann@example.com"], result["new@example.com"]

@@ -1,6 +1,5 @@
 """Convert events of the lake into what Engage works with: external ids, traits, and facts for computations."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +9,7 @@ import msgspec
 from punchcard.clock import to_micros
 from punchcard.engage.call_size import INVALID, TOO_LARGE
 from punchcard.engage.facts import FactRows
+from punchcard.engage.sync_calls import read_message_id
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.faults import UNREADABLE
 from punchcard.events.members import exact_properties
@@ -27,7 +27,6 @@ TRAITS_MAX = 300
 """An identify call with this many traits is treated as a mistake; Segment rejects it too."""
 
 _TRAIT_NAME_CHARACTERS_MAX = 256
-_OWN_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`
 _IDENTIFY = "identify"
 # Unrelated to the call: it is sent again. Earlier versions wrote `destination_disabled`.
 _NOT_REACHED = frozenset({"destination_off", "destination_disabled", "INVALID_SETTINGS"})
@@ -88,10 +87,11 @@ class UnsyncedCall:
     """A call of Engage that did not reach its destination, because the destination was disabled or refused it.
 
     Attributes:
-        sequence: Number of the call about this email and key.
+        sequence: Number of the call about this email and key in its account.
         call: `identify` or `track`.
         waits_for: What must change before it is sent again; "" for nothing.
         detail: Why the destination's mapping refused it, "" if it did not.
+        account: Digest of the account that it was planned for.
     """
 
     destination: str
@@ -101,6 +101,7 @@ class UnsyncedCall:
     call: str
     waits_for: str = ""
     detail: str = ""
+    account: str = ""
 
 
 @dataclass
@@ -138,12 +139,12 @@ def read_events(events: Sequence[LakeEvent], reader: IdReader) -> PersonEvents:
 
 
 def _read_own(event: LakeEvent, reading: PersonEvents) -> None:
-    named = _OWN_MESSAGE_ID.fullmatch(event.message_id)
-    if named is None:
+    call_id = read_message_id(event.message_id)
+    if call_id is None:
         return
     has_failed = any(result.status == "failed_on_ingest" for result in event.results)
     refusal = next((result for result in event.results if result.status == "refused"), None)
-    if named[2] != _IDENTIFY:
+    if call_id.call != _IDENTIFY:
         refusal = None  # a track call without a mapping is normal: its name is not in the event map
     if not has_failed and refusal is None and not any(result.reason in _NOT_REACHED for result in event.results):
         return
@@ -161,8 +162,9 @@ def _read_own(event: LakeEvent, reading: PersonEvents) -> None:
             destination=(event.source or "").removeprefix(OWN_SOURCES),
             key=call.context.personas.computation_key,
             email=call.traits.email or call.context.traits.email,
-            sequence=int(named[1]),
-            call=named[2],
+            sequence=call_id.sequence,
+            call=call_id.call,
+            account=call_id.account,
             waits_for=waits_for,
             detail="" if refusal is None else refusal.detail or refusal.reason or "",
         )

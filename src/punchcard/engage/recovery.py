@@ -4,7 +4,6 @@ The calls that Engage sent since then are events of the lake. Without them the s
 numbers, and routing would drop them as duplicates.
 """
 
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
+from punchcard.engage.sync_calls import read_message_id
 from punchcard.events.faults import UNREADABLE
 from punchcard.lake.reader import LakeEvent, LakeReader
 from punchcard.store.delivery.recoveries import mark_finished, newest_recovery
@@ -20,7 +20,6 @@ from punchcard.store.engine import Store
 from punchcard.store.routing.positions import ROUTING, position_of
 from punchcard.workspace.computations import OWN_SOURCES
 
-_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(\d+)-(\w+)")  # see `sync_calls`
 _EVENTS_PER_STEP = 20_000
 _NO_PROFILE = 0  # unknown: the next call about this email sets it
 
@@ -50,6 +49,7 @@ class SentCall:
     """A call of Engage as the lake holds it: the value that a destination was sent for an email.
 
     Attributes:
+        account: Digest of the account that it was planned for.
         is_track: True for a track call, False for an identify call.
     """
 
@@ -59,6 +59,7 @@ class SentCall:
     value: str
     sequence: int
     sent_at: datetime
+    account: str = ""
     is_track: bool = False
 
 
@@ -106,7 +107,9 @@ class RestoredSync:
 
 def record_call(work: Connection, call: SentCall) -> None:
     """Record the value that a destination was sent, unless a later one is recorded."""
-    known = synced_value_of_email(work, destination=call.destination, key=call.key, email=call.email)
+    known = synced_value_of_email(
+        work, destination=call.destination, key=call.key, email=call.email, account=call.account
+    )
     if known is None:
         known = Synced(
             destination=call.destination,
@@ -116,6 +119,7 @@ def record_call(work: Connection, call: SentCall) -> None:
             value=call.value,
             sequence=0,
             sent_at=call.sent_at,
+            account=call.account,
         )
     # The identify and the track call of one change have the same sequence: each is recorded separately.
     updated = known
@@ -129,8 +133,8 @@ def record_call(work: Connection, call: SentCall) -> None:
 
 def read_call(event: LakeEvent) -> SentCall | None:
     """Return the call that an event of the lake holds, None if the event is not Engage's."""
-    match = _MESSAGE_ID.fullmatch(event.message_id)
-    if match is None or event.source is None or not event.source.startswith(OWN_SOURCES):
+    call_id = read_message_id(event.message_id)
+    if call_id is None or event.source is None or not event.source.startswith(OWN_SOURCES):
         return None
     try:
         call = _call.decode(event.payload)
@@ -145,7 +149,8 @@ def read_call(event: LakeEvent) -> SentCall | None:
         key=key,
         email=email,
         value=bytes(value).decode(),
-        sequence=int(match[1]),
-        is_track=match[2] == "track",
+        sequence=call_id.sequence,
+        account=call_id.account,
+        is_track=call_id.call == "track",
         sent_at=event.timestamp or event.received_at,
     )

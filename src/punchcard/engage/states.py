@@ -18,6 +18,7 @@ from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.store.engage import engage_tables
 from punchcard.store.engage.engage_tables import ComputationState, Status
 from punchcard.store.engage.profiles import leave_as_custom
+from punchcard.store.engage.synced import enqueue_synced
 from punchcard.workspace.computations import ReadyComputation
 from punchcard.workspace.snapshot import Snapshot
 
@@ -233,7 +234,7 @@ def _stop_sync(
 ) -> None:
     if last_sync.kind == "audience" and last_sync.when_removed == "false":
         for slug in destinations:
-            engage_tables.enqueue_synced(work, destination=slug, key=key, at=now)
+            enqueue_synced(work, destination=slug, key=key, at=now)
 
 
 def with_dependents(keys: set[str], computations: Sequence[RequestedComputation]) -> set[str]:

@@ -4,7 +4,9 @@ Source: Segment's documentation, "Using Engage data".
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -18,6 +20,8 @@ from punchcard.workspace.model import Computation
 
 SPACE_ID = "spa_punchcard"
 """The only space of a workspace."""
+
+_MESSAGE_ID = re.compile(r"engage-[0-9a-f]+-(?:([0-9a-f]{8})-)?(\d+)-(\w+)")
 
 # The longest possible values: how much of a value fits must not depend on when, and how often, it is sent.
 _LONGEST_SEQUENCE = 2**31 - 1
@@ -36,6 +40,7 @@ class SyncCalls:
     Args:
         computation: None if it is not configured any more; it then counts as an audience without members.
         destination_name: The destination's key in the `integrations` object.
+        account: Digest of the account at the destination.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class SyncCalls:
         *,
         destination: str,
         destination_name: str,
+        account: str,
         key: str,
         profile_id: int,
         computation: Computation | None,
@@ -51,6 +57,7 @@ class SyncCalls:
         self.send: Sequence[str] = computation.send if computation is not None else ("identify",)
         self._destination = destination
         self._destination_name = destination_name
+        self._account = account
         self._key = key
         self._profile_id = profile_id
         self._kind = computation.kind if computation is not None else "audience"
@@ -68,6 +75,7 @@ class SyncCalls:
             value="0",
             sequence=_LONGEST_SEQUENCE,
             sent_at=_LONGEST_INSTANT,
+            account=self._account,
         )
         envelope = max(len(msgspec.json.encode(self._body(probe, call))) for call in self.send) - len(probe.value)
         return fit_value(value, room=EVENT_BYTES_MAX - envelope)
@@ -120,4 +128,26 @@ class SyncCalls:
 
 def _message_id(synced: Synced, call: str) -> str:
     about = hashlib.sha256(f"{synced.destination}\0{synced.key}\0{synced.email}".encode()).hexdigest()[:24]
-    return f"engage-{about}-{synced.sequence}-{call}"
+    account = f"{synced.account}-" if synced.account else ""
+    return f"engage-{about}-{account}{synced.sequence}-{call}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallId:
+    """What the message id of a call tells.
+
+    Attributes:
+        account: Digest of the account that it was planned for.
+        sequence: Number of the call about its email and key in that account.
+        call: `identify` or `track`.
+    """
+
+    account: str
+    sequence: int
+    call: str
+
+
+def read_message_id(message_id: str) -> CallId | None:
+    """Return what a message id of Engage tells, None for any other one."""
+    match = _MESSAGE_ID.fullmatch(message_id)
+    return None if match is None else CallId(match[1] or "", int(match[2]), match[3])

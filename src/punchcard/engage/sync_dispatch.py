@@ -14,11 +14,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock, to_micros
+from punchcard.engage.account_changes import follow_account
 from punchcard.engage.call_size import FittedValue
 from punchcard.engage.debounce import DEBOUNCE, delayed_until, read_changes, with_change
 from punchcard.engage.isolation import is_isolated
 from punchcard.engage.person_events import UnsyncedCall
 from punchcard.engage.sync_calls import SyncCalls
+from punchcard.engage.sync_targets import SyncTarget, sync_targets
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.events.parse import BATCH_BYTES_MAX
 from punchcard.log.port import EventLog, NewRecord
@@ -26,6 +28,7 @@ from punchcard.store.delivery.queue import count_open_calls, has_overdue_awards
 from punchcard.store.engage import engage_tables
 from punchcard.store.engage.engage_tables import NOBODY, Due
 from punchcard.store.engage.profiles import traits_of
+from punchcard.store.engage.sync_accounts import current_account
 from punchcard.store.engage.synced import Synced, mark_unsynced, save_synced, synced_value_of_email, synced_values_of
 from punchcard.store.engine import Store
 from punchcard.store.routing.positions import ROUTING, position_of
@@ -43,23 +46,6 @@ _CALLS_PER_RECORD = 100
 _BATCH_BYTES_MAX = BATCH_BYTES_MAX - len('{"batch":[]}')
 _LOOK_AT_DUE_TIMES_SECONDS = 30.0
 _DUE_TIME_SLACK = timedelta(seconds=1)
-_REQUESTS_PER_CALL = 2  # the person's connection is looked up, then changed
-
-
-@dataclass(frozen=True, kw_only=True)
-class SyncTarget:
-    """A destination that is synced.
-
-    Attributes:
-        name: The destination's key in the `integrations` object.
-        write_key: Write key under which its calls enter the log.
-        calls_per_second: Rate that its partner accepts.
-    """
-
-    slug: str
-    name: str
-    write_key: str
-    calls_per_second: float
 
 
 class SyncDispatcher:
@@ -77,6 +63,7 @@ class SyncDispatcher:
         self._appended = 0
         self._write_keys: Mapping[str, str] = {}
         self._look_at_due_times_at = 0.0
+        self._accounts: dict[str, str] = {}
         with store.unit_of_work() as work:
             engage_tables.retry_failed(work)
 
@@ -93,7 +80,9 @@ class SyncDispatcher:
             if position_of(work, ROUTING) < self._appended:
                 return sent  # routing has not processed all calls of the last step
         self._advance_wrong_due_times(snapshot)
-        for target in sync_targets(snapshot):
+        targets = sync_targets(snapshot)
+        self._follow_accounts(targets, snapshot)
+        for target in targets:
             if target.slug not in paused:
                 self._plan(target, snapshot)
         return sent + self._append()
@@ -123,6 +112,20 @@ class SyncDispatcher:
                         beyond=at + longest + _DUE_TIME_SLACK,
                         at=at,
                     )
+
+    def _follow_accounts(self, targets: Sequence[SyncTarget], snapshot: Snapshot) -> None:
+        """Note which account each destination names. Routing has the calls of the last step by now."""
+        for target in targets:
+            if target.account is None or self._accounts.get(target.slug) == target.account:
+                continue
+            keys = [
+                key
+                for key, ready in snapshot.computations.items()
+                if ready.configured.enabled and target.slug in ready.configured.destinations
+            ]
+            with self._store.unit_of_work() as work:
+                follow_account(work, target.slug, target.account, keys=keys, now=self._clock.now())
+            self._accounts[target.slug] = target.account
 
     def _plan(self, target: SyncTarget, snapshot: Snapshot) -> None:
         now = self._clock.now()
@@ -194,24 +197,6 @@ def _batches(bodies: Sequence[str]) -> Iterator[str]:
         yield ",".join(batch)
 
 
-def sync_targets(snapshot: Snapshot) -> list[SyncTarget]:
-    """Return the destinations that can be synced."""
-    targets: list[SyncTarget] = []
-    for slug, destination in snapshot.destinations.items():
-        if destination.invalid is not None or not destination.destination.enabled:
-            continue
-        options = destination.partner.delivery_options(destination.settings)
-        targets.append(
-            SyncTarget(
-                slug=slug,
-                name=destination.name,
-                write_key=snapshot.own_write_keys[slug],
-                calls_per_second=options.requests_per_second / _REQUESTS_PER_CALL,
-            )
-        )
-    return targets
-
-
 def _capacity(target: SyncTarget) -> int:
     if not target.calls_per_second:
         return _OPEN_UNLIMITED
@@ -238,7 +223,9 @@ def plan_calls(
     is_synced = computation is not None and computation.enabled and due.destination in computation.destinations
     new_value = _value(work, due) if is_synced else "false"
     rows = synced_values_of(work, destination=due.destination, key=due.key, profile_id=due.profile_id)
-    synced_values = {row.email: row for row in rows}
+    _, account = current_account(work, due.destination)
+    synced_values = {row.email: row for row in rows if row.account == account}
+    elsewhere = [row for row in rows if row.account != account]
     newest = engage_tables.newest_email(work, due.profile_id)
     if newest is None and not synced_values and new_value not in NOBODY:
         engage_tables.dequeue(work, due, waits_for="email")
@@ -247,6 +234,7 @@ def plan_calls(
         work,
         destination=due.destination,
         destination_name=target.name,
+        account=account,
         key=due.key,
         profile_id=due.profile_id,
         computation=computation,
@@ -259,7 +247,8 @@ def plan_calls(
         engage_tables.dequeue(work, due, due_at=due_at)
         return []
     engage_tables.dequeue(work, due)
-    return _Sync(work, due, calls, synced_values, newest, now).rows(fitted, is_member=new_value not in NOBODY)
+    sync = _Sync(work, due, account, calls, synced_values, elsewhere, newest, now)
+    return sync.rows(fitted, is_member=new_value not in NOBODY)
 
 
 def _delayed_until(
@@ -285,14 +274,18 @@ class _Sync:
     """Syncs a value to the emails of one person.
 
     Attributes:
-        synced_values: The values that the destination has, by email.
+        account: Digest of the account that the destination names.
+        synced_values: The values that the account has, by email.
+        elsewhere: What other accounts have.
         newest: The newest email.
     """
 
     work: Connection
     due: Due
+    account: str
     calls: SyncCalls
     synced_values: Mapping[str, Synced]
+    elsewhere: Sequence[Synced]
     newest: str | None
     now: datetime
 
@@ -320,19 +313,28 @@ class _Sync:
             save_synced(self.work, new_row)
             calls_to_send = {"identify": is_sent, "track": is_tracked}
             rows += self.calls.rows(new_row, [call for call in self.calls.send if calls_to_send[call]])
+        self._note_leaving(fitted, is_member=is_member)
         return rows
+
+    def _note_leaving(self, fitted: Mapping[str, FittedValue], *, is_member: bool) -> None:
+        """Note for other accounts that a person has left, so that a later entry is sent by a track call again."""
+        value = next((fitted[email].value for email in fitted), None)
+        for row in () if is_member else self.elsewhere:
+            if value is not None and row.tracked not in ("", value):
+                save_synced(self.work, replace(row, tracked=value))
 
     def _before(self, email: str) -> Synced | None:
         due = self.due
         return self.synced_values.get(email) or synced_value_of_email(
-            self.work, destination=due.destination, key=due.key, email=email
+            self.work, destination=due.destination, key=due.key, email=email, account=self.account
         )
 
     def _owes_track(
         self, before: Mapping[str, Synced | None], fitted: Mapping[str, FittedValue], *, is_member: bool
     ) -> bool:
-        """Return whether no track call has sent this value of the person yet, to any email."""
+        """Return whether no track call has sent this value of the person yet, to any email in any account."""
         tracked = {(row.tracked, fitted[email].value) for email, row in before.items() if row is not None}
+        tracked |= {(row.tracked, value.value) for row in self.elsewhere for value in fitted.values()}
         if is_member:
             return all(had != value for had, value in tracked)
         return any(had not in ("", value) for had, value in tracked)
@@ -356,6 +358,7 @@ class _Sync:
             tracked=value,
             track_sequence=sequence if is_tracked else 0 if row is None else row.track_sequence,
             entries_cut=fitted.entries_cut,
+            account=self.account,
         )
 
 
@@ -363,7 +366,13 @@ def requeue_unsent(work: Connection, unsynced: Sequence[UnsyncedCall], now: date
     """Requeue profiles of sync calls that did not reach their destination."""
     for call in unsynced:
         profile_id = mark_unsynced(
-            work, destination=call.destination, key=call.key, email=call.email, sequence=call.sequence, call=call.call
+            work,
+            destination=call.destination,
+            key=call.key,
+            email=call.email,
+            account=call.account,
+            sequence=call.sequence,
+            call=call.call,
         )
         if profile_id is not None:
             row = {"destination": call.destination, "key": call.key, "profile_id": profile_id}

@@ -79,6 +79,10 @@ class EngageTelemetry:
         """Calls about changed values are in the event log."""
         _calls.labels(destination).inc(count)
 
+    def account_changed(self, destination: str, *, before: str, account: str) -> None:
+        """The settings of a destination name another account, to which everybody is synced now."""
+        self.log.info("account_changed", destination=destination, before=before, account=account)
+
     def sync_failed(self, destination: str, key: str, *, profile_id: int, error: Exception) -> None:
         """A profile's value is not synced, because Punchcard fails on it; the others are."""
         self.log.error("sync_failed", destination=destination, key=key, profile=profile_id, exc_info=error)

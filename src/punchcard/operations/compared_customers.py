@@ -18,6 +18,7 @@ class ComparedCustomers:
     def __init__(self, work: Connection, reconciliation: Reconciliation) -> None:
         self._work = work
         self._destination = reconciliation.destination
+        self._account = reconciliation.account
         self._begun_at = reconciliation.until
         self._known: dict[str, PartnerCustomer] = {}
         self._loaded: set[str] = set()
@@ -29,7 +30,7 @@ class ComparedCustomers:
         """Read what is remembered of these customers."""
         new = sorted(ref for ref in refs if ref and ref not in self._loaded)
         self._loaded.update(new)
-        self._known |= customers_by_ref(self._work, self._destination, new)
+        self._known |= customers_by_ref(self._work, self._destination, new, account=self._account)
 
     def known(self, ref: str) -> Sequence[str]:
         """The remembered addresses of a customer; none if they were never read."""

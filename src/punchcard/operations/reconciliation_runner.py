@@ -246,7 +246,7 @@ class ReconciliationRunner:
             customers = tuple(read)
             read.clear()
             detail = f"Reading customer {number:,} of {len(refs):,}"
-            return await asyncio.to_thread(lambda: self._save_customers(reconciliation.id, customers, detail))
+            return await asyncio.to_thread(lambda: self._save_customers(reconciliation, customers, detail))
 
         saved_at = self._clock.monotonic()
         for number, ref in enumerate(refs, start=1):
@@ -329,12 +329,12 @@ class ReconciliationRunner:
             self._telemetry.reconciliation_started(reconciliation_id=reconciliation_id)
 
     def _save_customers(
-        self, reconciliation_id: int, customers: Sequence[tuple[str, Sequence[str]]], detail: str
+        self, reconciliation: Reconciliation, customers: Sequence[tuple[str, Sequence[str]]], detail: str
     ) -> bool:
         with self._store.unit_of_work() as work:
             for ref, emails in customers:
-                save_customer(work, self._slug, ref, emails, now=self._clock.now())
-            return reconciliations.note_progress(work, reconciliation_id, detail=detail)
+                save_customer(work, self._slug, ref, emails, account=reconciliation.account, now=self._clock.now())
+            return reconciliations.note_progress(work, reconciliation.id, detail=detail)
 
     async def _postpone(self, reconciliation_id: int, error: DeliveryError) -> None:
         """The partner cannot be asked at the moment: say so, and try again later."""

@@ -138,7 +138,7 @@ STORED: Final = (
     ),
     StoredData(
         content="Syncs of audiences and traits",
-        tables=("sync_queue", "synced", "sync_calls", "sync_pauses"),
+        tables=("sync_queue", "synced", "sync_accounts", "sync_calls", "sync_pauses"),
         is_personal=True,
         retained=_CURRENT,
         deletion="deleted",

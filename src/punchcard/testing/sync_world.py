@@ -36,18 +36,22 @@ class SyncWorld:
     """
 
     def __init__(self, folder: Path, store: Store) -> None:
-        keyring = Keyring("a secret")
+        self._keyring = Keyring("a secret")
         self.store = store
         self.world = EngageWorld(folder, store, BEGIN)
-        workspace = Workspace(
-            sources=(Source(slug="web", name="Web", write_keys=("wk",)),),
-            destinations=(Destination(slug=SLUG, type=SLUG, sources=("web",), settings=SETTINGS),),
-        )
-        apply(store, workspace, clock=self.world.clock, keyring=keyring, actor="test")
-        self.world.destinations = compile_snapshot(load(store, keyring), keyring=keyring).destinations
+        self.configure_destination()
         self.log = SqliteEventLog(folder / "log.db")
         self.dispatcher = SyncDispatcher(store=store, log=self.log, clock=self.world.clock)
         self.number = 0
+
+    def configure_destination(self, **settings: str) -> None:
+        """Configure the destination with these settings; computations follow with the next one that is configured."""
+        workspace = Workspace(
+            sources=(Source(slug="web", name="Web", write_keys=("wk",)),),
+            destinations=(Destination(slug=SLUG, type=SLUG, sources=("web",), settings={**SETTINGS, **settings}),),
+        )
+        apply(self.store, workspace, clock=self.world.clock, keyring=self._keyring, actor="test")
+        self.world.destinations = compile_snapshot(load(self.store, self._keyring), keyring=self._keyring).destinations
 
     def audience(self, **more: Any) -> None:
         """Configure one audience under `KEY`, synced to the destination unless `more` replaces that."""

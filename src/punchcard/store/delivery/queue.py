@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, select, true
+from sqlalchemy import Connection, Select, bindparam, func, select, true
 
 from punchcard.store.bulk import PreparedStatement, pipelined
 from punchcard.store.delivery.effects import EffectState
@@ -60,6 +60,13 @@ def has_overdue_awards(work: Connection, destination: str, *, due_before: dateti
         effects.c.due_at < due_before,
     )
     return work.execute(waiting.limit(1)).first() is not None
+
+
+def customers_of_open_calls(destination: str, *, source: str) -> Select[tuple[str]]:
+    """Return the query for the customers of the calls of a source that a destination does not have yet."""
+    return select(effects.c.customer).where(
+        effects.c.destination == destination, effects.c.is_open == true(), effects.c.source == source
+    )
 
 
 def count_open_calls(work: Connection, destination: str, *, source: str) -> int:

@@ -32,7 +32,6 @@ from punchcard.store.engage.schema import (
     sync_calls,
     sync_pauses,
     sync_queue,
-    synced,
 )
 from punchcard.store.stored_enum import StoredEnum
 from punchcard.store.upsert import insert_into
@@ -198,25 +197,6 @@ def enqueue_everybody(work: Connection, *, destination: str, key: str, at: datet
         else added.on_conflict_do_nothing()
     )
     return queued(work, destination=destination, key=key)
-
-
-def enqueue_synced(work: Connection, *, destination: str, key: str, at: datetime) -> None:
-    """Queue every profile with a synced value that no longer holds, because nothing is synced any more."""
-    last_sync = (
-        select(
-            literal(destination),
-            literal(key),
-            synced.c.profile_id,
-            literal(at, sync_queue.c.queued_at.type),
-            literal(at, sync_queue.c.due_at.type),
-        )
-        .where(synced.c.destination == destination, synced.c.key == key, synced.c.value.not_in(NOBODY))
-        .distinct()
-    )
-    added = insert_into(work, sync_queue).from_select(
-        ["destination", "key", "profile_id", "queued_at", "due_at"], last_sync
-    )
-    work.execute(added.on_conflict_do_nothing())
 
 
 def queued(work: Connection, *, destination: str, key: str | None = None) -> int:

@@ -200,6 +200,7 @@ synced = Table(  # the last synced values of each destination
     Column("tracked", Text, nullable=False, server_default=""),  # the person's value that a track call has brought
     Column("track_sequence", Integer, nullable=False, server_default=text("0")),  # of the last track call
     Column("entries_cut", Integer, nullable=False, server_default=text("0")),  # of a list, so that the call fits
+    Column("account", String(8), primary_key=True, server_default=""),  # digest: see `sync_accounts`
 )
 Index("ix_synced_profile", synced.c.profile_id)
 HAS_VALUE = text(
@@ -210,6 +211,7 @@ Index(
     "ix_synced_value",
     synced.c.destination,
     synced.c.key,
+    synced.c.account,
     synced.c.profile_id,
     synced.c.value,
     sqlite_where=HAS_VALUE,
@@ -218,6 +220,7 @@ Index(
     "ix_synced_value",
     synced.c.destination,
     synced.c.key,
+    synced.c.account,
     synced.c.profile_id,
     postgresql_where=HAS_VALUE,
 ).ddl_if("postgresql")
@@ -226,6 +229,15 @@ IS_CUT = text("entries_cut > 0")  # word by word as in the index, as above
 Index(
     "ix_synced_cut", synced.c.destination, synced.c.key, sqlite_where=IS_CUT, postgresql_where=IS_CUT
 )  # few: only lists that do not fit into a call
+
+sync_accounts = Table(  # the account at each destination that is synced now, and the first one ever
+    "sync_accounts",
+    metadata,
+    Column("destination", String(128), primary_key=True),
+    Column("first", Text, nullable=False),
+    Column("current", Text, nullable=False),
+    Column("digest", String(8), nullable=False),  # of the current one; "" of the first one
+)
 
 sync_calls = Table(  # calls decided on, until they are in the event log
     "sync_calls",

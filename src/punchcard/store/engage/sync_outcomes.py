@@ -21,6 +21,7 @@ from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.sync_results import FailedSync, count_failing_calls, failed_syncs
 from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 from punchcard.store.engage.schema import HAS_VALUE, computation_sizes, computation_states, synced
+from punchcard.store.engage.sync_accounts import current_account
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,9 @@ def outcome_of(work: Connection, key: str, *, destination: str, source: str) -> 
     Args:
         source: Of the calls: the destination's own.
     """
+    _, digest = current_account(work, destination)
     people = select(func.count(synced.c.profile_id.distinct())).where(
-        synced.c.destination == destination, synced.c.key == key, HAS_VALUE
+        synced.c.destination == destination, synced.c.key == key, HAS_VALUE, synced.c.account == digest
     )
     calls = count_failing_calls(work, key, destination=destination, source=source)
     return SyncOutcome(

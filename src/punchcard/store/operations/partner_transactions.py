@@ -154,27 +154,43 @@ def keyless_contents(work: Connection, reconciliation_id: int) -> list[tuple[str
 
 
 def save_customer(
-    work: Connection, destination: str, customer_ref: str, emails: Sequence[str], *, now: datetime
+    work: Connection,
+    destination: str,
+    customer_ref: str,
+    emails: Sequence[str],
+    *,
+    account: str | None,
+    now: datetime,
 ) -> None:
-    """Remember the addresses of a partner's customer."""
+    """Remember the addresses that a partner's customer has in an account, instead of those in any other one."""
     adding = _inserting(work, partner_customers).values(
-        destination=destination, customer_ref=customer_ref, emails=json.dumps(list(emails)), read_at=now
+        destination=destination,
+        customer_ref=customer_ref,
+        emails=json.dumps(list(emails)),
+        read_at=now,
+        account=account,
     )
     work.execute(
         adding.on_conflict_do_update(
             index_elements=["destination", "customer_ref"],
-            set_={"emails": adding.excluded.emails, "read_at": adding.excluded.read_at},
+            set_={name: adding.excluded[name] for name in ("emails", "read_at", "account")},
         )
     )
 
 
-def customers_by_ref(work: Connection, destination: str, refs: Sequence[str]) -> dict[str, PartnerCustomer]:
-    """The remembered customers among these."""
+def customers_by_ref(
+    work: Connection, destination: str, refs: Sequence[str], *, account: str | None
+) -> dict[str, PartnerCustomer]:
+    """The remembered customers among these, of one account: another one may number others alike."""
     columns = partner_customers.c
     customers: dict[str, PartnerCustomer] = {}
     for begin in range(0, len(refs), _KEYS_PER_QUERY):
         chunk = refs[begin : begin + _KEYS_PER_QUERY]
-        chosen = select(partner_customers).where(columns.destination == destination, columns.customer_ref.in_(chunk))
+        chosen = select(partner_customers).where(
+            columns.destination == destination,
+            columns.customer_ref.in_(chunk),
+            columns.account.is_not_distinct_from(account),
+        )
         for row in work.execute(chosen):
             customers[row.customer_ref] = PartnerCustomer(emails=json.loads(row.emails), read_at=row.read_at)
     return customers

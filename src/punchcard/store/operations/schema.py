@@ -176,6 +176,7 @@ partner_customers = Table(  # the addresses of customers, as partners have shown
     Column("customer_ref", String(128), primary_key=True),
     Column("emails", Text, nullable=False),  # JSON list, lower-cased
     Column("read_at", Instant, nullable=False),
+    Column("account", Text),  # at the destination, in which they were read
 )
 
 simulations = Table(  # what another configuration would have earned: asked for, under way, or answered
