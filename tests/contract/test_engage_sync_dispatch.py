@@ -8,12 +8,14 @@ from sqlalchemy import select, update
 
 from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.operations.alerts import find_alerts
+from punchcard.profiles.rules import ExternalId
 from punchcard.store.delivery import outbox
 from punchcard.store.delivery.effects import EffectState, NewEffect
 from punchcard.store.delivery.schema import effects
 from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 from punchcard.store.engage import engage_tables
-from punchcard.store.engage.schema import sync_calls, synced
+from punchcard.store.engage.profiles import owners_of, traits_of
+from punchcard.store.engage.schema import profiles, sync_calls, synced
 from punchcard.store.engine import Store
 from punchcard.testing.effects import new_effect
 from punchcard.testing.engage_world import EngageWorld
@@ -145,6 +147,46 @@ def test_a_deleted_audience_tells_false_only_if_so_chosen(sync, chosen):
     sync.world.configure()
     sync.run_until_idle()
     assert sync.synced_values()[1:] == ([("ann@example.com", False)] if chosen == "false" else [])
+
+
+def test_an_audience_that_was_deleted_and_is_there_again_has_its_members_and_corrects_who_left(sync):
+    for person in ("ann", "bea"):
+        sync.order(person)
+        sync.world.advance(days=10)
+    sync.run_until_idle()
+    sync.world.configure()
+    sync.run_until_idle()
+    sync.world.advance(days=15)  # the order of ann is too old now, and nobody knows
+    sync.order("cid")
+    sync.audience()
+    sync.run_until_idle()
+    assert sorted(sync.synced_values()[2:]) == [("ann@example.com", False), ("cid@example.com", True)]
+    with sync.store.reading() as work:
+        profile_ids = [row.id for row in work.execute(select(profiles.c.id))]
+        traits = traits_of(work, profile_ids, [KEY])
+        assert engage_tables.states(work)[0].size == 2
+    assert sorted((trait.value, trait.computation) for trait in traits) == [
+        ("false", "audience"),
+        ("true", "audience"),
+        ("true", "audience"),
+    ]
+    with sync.store.unit_of_work() as work:
+        at = sync.world.clock.now()
+        assert engage_tables.enqueue_everybody(work, destination="perkville", key=KEY, at=at, is_resync=True) == 2
+
+
+def test_a_custom_trait_of_a_new_audiences_name_makes_nobody_a_member(sync):
+    sync.world.configure()
+    sync.identify("ann", email="ann@example.com", **{KEY: True})
+    sync.order("bea")
+    sync.run_until_idle()
+    sync.audience()
+    sync.run_until_idle()
+    assert sync.synced_values() == [("bea@example.com", True)]
+    with sync.store.reading() as work:
+        (ann,) = owners_of(work, [ExternalId("user_id", "ann")]).values()
+        (trait,) = traits_of(work, [ann], [KEY])
+    assert (trait.value, trait.computation) == ("false", "audience")
 
 
 def test_an_audience_that_is_switched_on_again_tells_its_members_again(sync):

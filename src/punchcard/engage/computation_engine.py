@@ -395,8 +395,9 @@ class ComputationEngine:
         snapshot = self._current()
         if snapshot is self._snapshot:
             return
-        with self._store.unit_of_work() as work:
-            follow_configuration(work, self._states, snapshot, self._clock.now())
+        # The facts are committed first: a crash between the two commits is followed by the same changes again.
+        with self._store.unit_of_work() as work, self._facts.unit_of_work():
+            follow_configuration(work, self._states, self._facts, snapshot, self._clock.now())
             self._states.write(work)
         self._states.mark_committed()
         self._snapshot = snapshot

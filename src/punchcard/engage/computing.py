@@ -178,17 +178,20 @@ def compute(facts: Facts, level: Sequence[RequestedComputation], *, now: int, on
 
 
 def _differences(facts: Facts, computation: RequestedComputation, number: int, *, only_touched: bool) -> list[Change]:
+    """Return the new values; a custom trait of that name is replaced even if it is alike, as nobody has computed it."""
     empty = empty_value(computation)
     value = value_json(computation.definition, f"c{number}")
     among = " AND profile IN (SELECT profile FROM touched)" if only_touched else ""
     rows = facts.rows(
         f"""
-        SELECT COALESCE(new.profile, old.profile), COALESCE(new.value, '{empty}'), old.json
+        SELECT COALESCE(new.profile, old.profile), COALESCE(new.value, '{empty}'),
+            CASE WHEN old.computation <> '' THEN old.json END
         FROM (SELECT profile, {value} AS value FROM results WHERE {value} IS NOT NULL) AS new
         FULL OUTER JOIN (
-            SELECT profile, json FROM traits WHERE name = ? AND computation <> ''{among}
+            SELECT profile, json, computation FROM traits WHERE name = ?{among}
         ) AS old ON old.profile = new.profile
         WHERE COALESCE(new.value, '{empty}') <> COALESCE(old.json, '{empty}')
+            OR old.computation = '' AND COALESCE(new.value, old.json) <> 'null'
         """,
         computation.key,
     )
@@ -202,6 +205,11 @@ def size_of(facts: Facts, computation: RequestedComputation) -> int:
         computation.key,
     )
     return size
+
+
+def leave_as_custom(facts: Facts, key: str) -> None:
+    """Let the values that a deleted computation of this key has left count as custom, as the store has them."""
+    facts.run("UPDATE traits SET computation = '' WHERE name = ? AND computation <> ''", key)
 
 
 def apply(facts: Facts, changes: Sequence[Change], kinds: dict[str, str]) -> None:

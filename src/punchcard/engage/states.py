@@ -12,12 +12,13 @@ from sqlalchemy import Connection
 
 from punchcard.clock import to_micros
 from punchcard.computations.model import depends_on_zone, trait_keys
-from punchcard.engage.computing import RequestedComputation
+from punchcard.engage.computing import RequestedComputation, leave_as_custom
+from punchcard.engage.facts import Facts
 from punchcard.engage.isolation import is_isolated
 from punchcard.engage.telemetry import EngageTelemetry
 from punchcard.store.engage import engage_tables
 from punchcard.store.engage.engage_tables import ComputationState, Status
-from punchcard.store.engage.profiles import leave_as_custom
+from punchcard.store.engage.profiles import leave_traits_as_custom
 from punchcard.store.engage.synced import enqueue_synced
 from punchcard.workspace.computations import ReadyComputation
 from punchcard.workspace.snapshot import Snapshot
@@ -138,6 +139,7 @@ def last_sync_of(state: ComputationState) -> LastSync:
 def follow_configuration(
     work: Connection,
     states: States,
+    facts: Facts,
     snapshot: Snapshot,
     now: datetime,
 ) -> None:
@@ -151,6 +153,7 @@ def follow_configuration(
         states.update(key, status=Status.FAILED, detail=invalid[key][:_DETAIL_CHARACTERS_MAX], fingerprint="")
     for key, ready in configured.items():
         if key not in states.current:
+            leave_as_custom(facts, key)
             _add_state(states, ready, now)
         _isolate(work, states, key, partial(_follow_computation, work, states, ready, now))
     for key in [key for key in states.current if key not in configured and key not in invalid]:
@@ -223,7 +226,7 @@ def _remove_state(work: Connection, states: States, key: str, now: datetime) -> 
     """Keep the last values as custom traits and, if configured, sync that nobody is a member any more."""
     last_sync = last_sync_of(states.current[key])
     _stop_sync(work, key, last_sync, last_sync.destinations, now)
-    leave_as_custom(work, key)
+    leave_traits_as_custom(work, key)
     engage_tables.forget_state(work, key)
     del states.current[key]
     states.changed.discard(key)

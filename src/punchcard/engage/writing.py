@@ -12,6 +12,7 @@ from punchcard.engage.states import States, due_at
 from punchcard.store.engage import engage_tables, profiles
 from punchcard.store.engage.engage_tables import NOBODY
 from punchcard.store.engage.profiles import StoredTrait
+from punchcard.store.engage.synced import enqueue_synced
 from punchcard.workspace.snapshot import Snapshot
 
 
@@ -60,13 +61,14 @@ def resync(work: Connection, people: set[int], keys: Collection[str], snapshot: 
 
 
 def queue_all_profiles(work: Connection, key: str, snapshot: Snapshot, at: datetime) -> None:
-    """Queue everybody who has a value for the destinations of a computation.
+    """Queue everybody who has a value, or had one at a destination, for the destinations of a computation.
 
-    Not only those who have changed: some were synced with another value while the computation was disabled.
+    Not only those who have changed: some were synced with another value before it was disabled, or deleted.
     """
     ready = snapshot.computations.get(key)
     for slug in ready.configured.destinations if ready is not None else ():
         engage_tables.enqueue_everybody(work, destination=slug, key=key, at=at)
+        enqueue_synced(work, destination=slug, key=key, at=at)
 
 
 def hour_start(now: int) -> datetime:

@@ -271,7 +271,7 @@ def add_history(work: Connection, traits: Sequence[StoredTrait]) -> None:
     execute_many(work, insert(profile_trait_changes), [_change(trait) for trait in traits])
 
 
-def leave_as_custom(work: Connection, name: str) -> None:
+def leave_traits_as_custom(work: Connection, name: str) -> None:
     """Let a computation that is deleted leave its last values as custom traits."""
     work.execute(update(profile_traits).where(profile_traits.c.name == name).values(computation=""))
 
