@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.contract.reconciliation_desk import KEY, Desk, open_desk
+from tests.contract.privacy_world import dump, process, regulate
+from tests.contract.reconciliation_desk import CONFIG, KEY, Desk, open_desk
 
 from punchcard.errors import RejectedError
 from punchcard.testing.partner.server import ReceivedRequest, Reply, item, serving
@@ -92,6 +93,52 @@ def test_an_award_without_an_id_is_missing_where_other_keys_are_shown(desk: Desk
     forget_ids(desk)
     desk.intervene("DELETE", f"/{desk.transaction('1')['transaction_id']}")
     assert [item["effectKey"] for item in desk.reconcile()["differences"]] == [KEY.format("1")]
+
+
+SECOND = CONFIG.replace("[[sources]]", '[[sources]]\nslug = "gym"\nwrite_key = "wk_gym"\n\n[[sources]]', 1).replace(
+    '[[destinations]]\nslug = "hooks"',
+    """[[destinations]]
+slug = "gym-perkville"
+type = "perkville"
+sources = ["gym"]
+[destinations.settings]
+apiKey = "sandbox-token"
+businessId = "41"
+locationId = "7"
+eventToPerkMap = {{ "Checked In" = "123457" }}
+[destinations.options]
+apiBaseUrl = "{url}"
+requestsPerSecond = 0
+
+[[destinations]]
+slug = "hooks\"""",
+)
+
+
+def test_what_another_destination_of_the_business_has_awarded_is_not_unknown(desk: Desk) -> None:
+    """Its keys have the slug of a source, too, so only the ledger tells which destination they are of."""
+    desk.server.configure(SECOND.format(url=desk.sandbox.url, options=""))
+    visit = {"messageId": "v1", "userId": "u", "event": "Checked In", "properties": {"email": "ann@example.com"}}
+    desk.server.send(visit, write_key="wk_gym")
+    desk.server.route()
+    desk.server.deliver(slug="gym-perkville", rounds=6)
+    desk.award(desk.order("1"), {**visit, "messageId": "v2"})
+    reconciliation = desk.reconcile()
+    assert reconciliation["differences"] == []
+    assert (reconciliation["partner"]["count"], reconciliation["others"]["count"]) == (2, 1)
+    # Also once it is removed from the configuration: its rows stay in the ledger.
+    desk.server.configure(CONFIG.format(url=desk.sandbox.url, options=""))
+    assert desk.reconcile()["differences"] == []
+
+
+def test_awards_of_a_deleted_person_agree_and_bring_no_address_back(desk: Desk, store_url: str) -> None:
+    desk.award(desk.order("1", email="zoe.deleted@example.com"), desk.order("2", email="bob@example.com"))
+    process(desk.server)
+    regulate(desk.server, "DELETE_INTERNAL", "zoe.deleted@example.com", by="EMAIL")
+    desk.server.run_regulations()
+    reconciliation = desk.reconcile()
+    assert (reconciliation["differences"], reconciliation["partner"]["count"]) == ([], 2)
+    assert [table for table, row in dump(store_url) if "zoe.deleted" in row] == []
 
 
 def listed_keys(objects: list[dict[str, object]]) -> list[str | None]:

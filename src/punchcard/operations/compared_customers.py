@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from punchcard.store.operations.partner_transactions import PartnerCustomer, customers_by_ref
 from punchcard.store.operations.reconciliations import Reconciliation
+from punchcard.workspace.subject_vault import is_deleted
 
 
 class ComparedCustomers:
@@ -46,8 +47,11 @@ class ComparedCustomers:
         return emails
 
     def emails_of(self, customer: str, ref: str) -> Sequence[str]:
-        """The addresses of a customer, to be compared with the ledger's; none if they are unknown yet."""
-        if not ref:
+        """The addresses of a customer, to be compared with the ledger's; none if they are unknown yet.
+
+        Of a person who was deleted here, none: there is nothing to compare them with, and they must not be read again.
+        """
+        if not ref or is_deleted(customer):
             return ()
         known = self._known.get(ref)
         if known is None:

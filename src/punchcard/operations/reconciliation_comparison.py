@@ -2,7 +2,8 @@
 
 The ledger's side is every award for an event of the period that was delivered before reading began: whatever the
 partner shows of those is compared, however its clock stands. The partner's side is every transaction under a key of
-this destination. What has another key, or none, belongs to others and is only counted; only a confirmed id tells more.
+this destination. What has another key, or none, or one that the ledger has at another destination of the same business,
+belongs to others and is only counted; only a confirmed id tells more.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,7 +20,14 @@ from punchcard.destinations.reconciling import TransactionStatus
 from punchcard.errors import InvariantError
 from punchcard.operations.compared_customers import ComparedCustomers
 from punchcard.operations.keyless_transactions import KeylessTransactions
-from punchcard.store.delivery.delivered import Match, effects_by_id, matched_effects, open_effects_before
+from punchcard.store.delivery.delivered import (
+    Match,
+    effects_by_id,
+    keys_at,
+    matched_effects,
+    open_effects_before,
+    other_destinations,
+)
 from punchcard.store.delivery.effects import EffectState, StoredEffect
 from punchcard.store.delivery.outbox import effects_by_key
 from punchcard.store.operations.partner_transactions import (
@@ -98,6 +106,7 @@ class _Comparing:
         self._not_compared = 0
         self._customers = ComparedCustomers(work, reconciliation)
         self._keyless = KeylessTransactions(work, reconciliation.id)
+        self._other_destinations = other_destinations(work, reconciliation.destination)
 
     def run(self) -> Comparison:
         """Compare the ledger's side, then the partner's, then what is pending."""
@@ -216,11 +225,13 @@ class _Comparing:
     def _compare_shown(self, transactions: Sequence[ShownTransaction]) -> None:
         keys = [transaction.effect_key for transaction in transactions if transaction.effect_key is not None]
         effects = effects_by_key(self._work, self._run.destination, keys)
+        of_others = keys_at(self._work, self._other_destinations, [key for key in keys if key not in effects])
         for transaction in transactions:
-            effect = effects.get(transaction.effect_key or "")
+            key = transaction.effect_key
+            effect = effects.get(key or "")
             if effect is not None:
                 self._compare_undelivered(effect, transaction)
-            elif transaction.effect_key is None or not is_own_key(transaction.effect_key, self._rules.scopes):
+            elif key is None or key in of_others or not is_own_key(key, self._rules.scopes):
                 if transaction.partner_id not in self._keyless.matched_ids and self._is_of_period(transaction):
                     self._others.add(transaction.quantity)
             elif self._is_of_period(transaction):

@@ -1,13 +1,13 @@
 """The ledger of a period in the order of receipt, as it is compared with what a partner has booked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, and_, or_, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Select, and_, func, or_, select, type_coerce
 
 from punchcard.clock import to_micros
 from punchcard.store.delivery.effects import EffectState, StoredEffect, effect_of
@@ -142,3 +142,25 @@ def open_effects_before(work: Connection, destination: str, *, before: datetime)
     )
     in_order = chosen.order_by(columns.id + 0)  # by the id itself, SQLite would read the whole ledger in its order
     return [effect_of(row) for row in work.execute(in_order)]
+
+
+def other_destinations(work: Connection, destination: str) -> list[str]:
+    """Return the other destinations that the ledger has rows of, configured or not."""
+    columns, slugs, last = effects.c, [], ""
+    # One step of the index for each: a DISTINCT would read the index of the whole ledger.
+    while (last := work.scalar(select(func.min(columns.destination)).where(columns.destination > last))) is not None:
+        slugs.append(last)
+    return [slug for slug in slugs if slug != destination]
+
+
+def keys_at(work: Connection, destinations: Collection[str], keys: Sequence[str]) -> set[str]:
+    """Return those of the keys that have a row of one of these destinations."""
+    columns, known = effects.c, set[str]()
+    for destination in destinations:
+        for begin in range(0, len(keys), _IDS_PER_QUERY):
+            chunk = keys[begin : begin + _IDS_PER_QUERY]
+            of_chunk = select(columns.effect_key).where(
+                columns.destination == destination, columns.effect_key.in_(chunk)
+            )
+            known.update(work.scalars(of_chunk))
+    return known
