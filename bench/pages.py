@@ -113,7 +113,7 @@ def paths(amounts: Amounts) -> list[str]:
         f"/events?{period}&destination={DESTINATION}&status=refused&reason=missing_email",
         f"/events?{period}&source=pos&name=Checked+In",
         *(f"/events/message-{middle}", "/events/nothing", f"{_TRANSACTIONS_PATH}/{middle}/resolve"),
-        *("/sources", "/sources/new", "/sources/website", "/sources/website?time=30d", "/sources/website/debugger"),
+        *("/sources", "/sources/_new", "/sources/website", "/sources/website?time=30d", "/sources/website/debugger"),
         *("/sources/website/schema", "/sources/website/schema/event?type=track&name=Order+Completed"),
         "/sources/website/protocols",
         *("/protocols", "/protocols/shop", "/protocols/shop/violations", "/protocols/shop/rule"),

@@ -266,7 +266,7 @@ def test_a_form_of_another_site_is_refused(owner: FormBrowser, path: str, header
 FILTER = {"title": "x", "if": "all", "action": "DROP", "enabled": "on"}
 CHANGES: list[tuple[str, dict[str, str], Role]] = [
     ("/settings", {"name": "Acme", "timezone": "UTC"}, Role.EDITOR),
-    ("/sources/new", {"name": "Till", "type": "http-api"}, Role.EDITOR),
+    ("/sources/_new", {"name": "Till", "type": "http-api"}, Role.EDITOR),
     ("/sources/website", {"name": "Shop", "enabled": "on"}, Role.EDITOR),
     ("/sources/website/keys", {}, Role.EDITOR),
     ("/destinations/perkville/map", {}, Role.EDITOR),

@@ -199,8 +199,13 @@ def test_a_filter_is_made_changed_and_removed(world: PublicApiServer, owner: For
     assert saved_filters() == ()
 
 
+def test_a_source_may_be_called_new(owner: FormBrowser) -> None:
+    assert owner.post("/sources/_new", name="New", type="http-api").headers["location"] == "/sources/new"
+    assert "<title>New" in owner.get("/sources/new").text
+
+
 def test_every_change_is_written_down_with_the_operator(owner: FormBrowser) -> None:
-    owner.post("/sources/new", name="Front desk", type="http-api")
+    owner.post("/sources/_new", name="Front desk", type="http-api")
     owner.post("/settings/tokens", name="nightly", role="read_only")
     owner.post("/settings/team", name="Ned", email="ned@acme.example", role="editor", password="correct horse battery")
     text = owner.get("/settings/audit").text

@@ -77,6 +77,19 @@ BODIES: dict[str, tuple[str, object, str | None, str]] = {
         "messageIds",
         "The member messageIds must have at least 1 entry.",
     ),
+    "unknown without a name": ("/api/events/earned", {"messageIds": ["a"], "": 1}, "", 'There is no member "" here.'),
+    "not listed": (
+        "/api/spaces/punchcard/audiences/previews",
+        {"definition": {"query": "x"}, "kind": "journey"},
+        "kind",
+        "The member kind must be one of audience, computed_trait, not journey.",
+    ),
+    "not the only one": (
+        "/api/spaces/punchcard/audiences",
+        {"name": "A", "definition": {"query": "x", "type": "ACCOUNTS"}},
+        "definition.type",
+        "The member definition.type must be USERS, not ACCOUNTS.",
+    ),
     "a list": ("/api/alert-channels", [], None, "The body must be an object, not a list."),
     "a text": ("/api/alert-channels", "x", None, "The body must be an object, not text."),
 }
@@ -119,14 +132,42 @@ def test_the_event_tester_repairs_what_ingest_does_and_names_the_rest(api: Publi
     )
 
 
+def test_a_parameter_that_is_not_listed_is_named_with_the_values(api: PublicApiServer) -> None:
+    response = api.request("POST", "/api/spaces/punchcard/audiences/vip/uploads?type=phone", b"a")
+    assert (response.error["field"], response.error["message"]) == (
+        "type",
+        "The parameter type must be one of email, user_id, not phone.",
+    )
+
+
+@pytest.mark.parametrize("number", [b"1e999999999", b"9" * 5_000], ids=["exponent", "digits"])
+def test_a_number_that_is_too_large_is_called_that(api: PublicApiServer, number: bytes) -> None:
+    for body in (b'{"name": %s}' % number, b'{"x": {"y": [%s]}}' % number, number):
+        response = api.request("POST", "/api/alert-channels", body)
+        assert (response.status, "too large." in response.error["message"]) == (400, True), response.body
+
+
+def test_a_problem_of_the_workspace_names_the_member(api: PublicApiServer) -> None:
+    calls: dict[str, tuple[str, object]] = {
+        "timezone": ("/api/workspace/settings", {"timezone": "Mars/Base"}),
+        "webhookAllowedNetworks[1]": ("/api/workspace/settings", {"webhookAllowedNetworks": ["10.0.0.0/8", "x"]}),
+        "label.key": ("/api/labels", {"label": {"key": "a/b", "value": "c"}}),
+        "label.value": ("/api/labels", {"label": {"key": "a", "value": ""}}),
+    }
+    for field, (path, body) in calls.items():
+        response = api.request("POST" if "labels" in path else "PATCH", path, json.dumps(body).encode())
+        assert (response.status, response.error["field"]) == (422, field), response.body
+
+
 def test_no_message_has_words_of_the_framework(api: PublicApiServer) -> None:
     document: dict[str, Any] = api.request("GET", "/api/openapi.json").json()
     for path, operations in document["paths"].items():
         for method in operations.keys() & {"post", "put", "patch"}:
-            for body in (b"{}", b"[]", b'"x"', b'{"name": 7, "settings": 7, "enabled": 7}'):
+            for body in (b"{}", b"[]", b'"x"', b'{"name": 7, "settings": 7, "enabled": 7}', b"1e999999", b'{"": 1}'):
                 response = api.request(method.upper(), path, body)
                 for error in response.json().get("errors", ()):
                     assert "`" not in error["message"], (path, error)
+                    assert "enum value" not in error["message"], (path, error)
                     assert error["field"] != "data", (path, error)
 
 

@@ -130,6 +130,8 @@ def test_a_message_that_came_twice_shows_its_copy(api: PublicApiServer) -> None:
         ("..", "%2E%2E"),
         ("/a//b/", "%2Fa%2F%2Fb%2F"),
         ("/events/", "%2Fevents%2F"),
+        ("test", "test"),
+        ("earned", "earned"),
     ],
 )
 def test_any_message_id_can_be_requested(api: PublicApiServer, message_id: str, target: str) -> None:
@@ -270,7 +272,8 @@ def test_instants_are_written_alike_everywhere(
 
 
 def test_a_destination_that_is_not_there_is_not_found(api: PublicApiServer) -> None:
-    assert api.request("GET", "/api/destinations/nowhere/transactions").status == 404
+    for part in ("", "/transactions", "/conflicts", "/replays", "/reconciliations", "/simulations", "/state"):
+        assert api.request("GET", f"/api/destinations/nowhere{part}").status == 404, part
 
 
 def retry(api: PublicApiServer, body: object) -> Any:
@@ -473,7 +476,7 @@ def test_the_description_of_the_api_needs_no_token_and_names_every_call(api: Pub
         ("POST", "/api/events/test"),
         ("PATCH", "/api/sources/{source_id}"),
     } < calls
-    assert len(calls) == len(HANDLERS)
+    assert len(calls) == len([handler for handler in HANDLERS if handler.include_in_schema is not False])
     parameters = {item["name"] for methods in described["paths"].values() for call in methods.values()
                   for item in call.get("parameters", [])}  # fmt: skip
     assert "dependencies" not in parameters

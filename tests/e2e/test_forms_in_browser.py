@@ -89,7 +89,7 @@ def test_the_keyboard_stays_at_a_button_that_is_disabled_while_it_works(
 @pytest.mark.parametrize(
     "path",
     [
-        "/sources/new",
+        "/sources/_new",
         "/settings",
         "/settings/tokens",
         "/alerts/channels",

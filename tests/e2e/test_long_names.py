@@ -159,7 +159,7 @@ FORMS = (
     ("/destinations/perkville/map", "Add event", "Event name"),
     ("/destinations/perkville/filters/new", "", "Title"),
     ("/audiences/new", "", "Name"),
-    ("/sources/new", "", "Name"),
+    ("/sources/_new", "", "Name"),
     ("/transformations/new", "", "Name"),
 )
 

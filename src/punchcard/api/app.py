@@ -37,7 +37,7 @@ from punchcard.api.destinations import (
     list_destinations,
     update_destination,
 )
-from punchcard.api.events import get_event, list_earned, run_event_tester
+from punchcard.api.events import get_event, get_event_named_like_a_call, list_earned, run_event_tester
 from punchcard.api.filters import (
     create_filter,
     delete_filter,
@@ -120,6 +120,7 @@ HANDLERS = (
     delete_filter,
     preview_filter,
     get_event,
+    get_event_named_like_a_call,
     list_earned,
     run_event_tester,
     list_transactions,

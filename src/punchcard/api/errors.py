@@ -20,9 +20,11 @@ from punchcard.operations.litestar_app import allow_header, options_response
 from punchcard.operations.sentences import capitalize, shorten
 from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.ownership import ManagedByFileError
-from punchcard.workspace.problems import render_path
+from punchcard.workspace.problems import KeyPath, render_path
 
-_PATH_PREFIX_KEYS = 2  # `destinations.points`: the request names the part, so its path is left out
+# `destinations.points`, or `workspace`: the request names the part, so its path is left out.
+_PATH_PREFIX_KEYS = 2
+_WORKSPACE_PREFIX_KEYS = 1
 
 _ABSENT_BODY = "'data'"  # Litestar's message: the name of the parameter of the body
 
@@ -114,8 +116,9 @@ def _malformed_body(request: Request[Any, Any, Any], error: HTTPException) -> Re
     body = ScopeState.from_scope(request.scope).body
     if not isinstance(body, bytes) or not isinstance(cause, msgspec.DecodeError):
         return None
-    if isinstance(cause, msgspec.ValidationError):
-        return None
+    if isinstance(cause, msgspec.ValidationError):  # without a member, or the framework's own validation has it
+        message, field = explain(str(cause), None, _handler(request))
+        return _error_response(400, message, field=field)
     return _error_response(400, f"The body is not JSON: {describe_json_problem(body, cause)}.")
 
 
@@ -131,12 +134,16 @@ def _problems_response(problems: object) -> Response[Any]:
         {
             "type": ConfigurationError.code,
             "message": capitalize(shorten(problem.message)),
-            "field": shorten(render_path(problem.path[_PATH_PREFIX_KEYS:])) or None,
+            "field": shorten(_field(problem.path)) or None,
             "status": 422,
         }
         for problem in problems
     ]
     return Response({"errors": errors}, status_code=422, media_type="application/json")
+
+
+def _field(path: KeyPath) -> str:
+    return render_path(path[_WORKSPACE_PREFIX_KEYS if path[:1] == ("workspace",) else _PATH_PREFIX_KEYS :])
 
 
 def _error_response(

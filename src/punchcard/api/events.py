@@ -37,15 +37,16 @@ def get_event(
 
     If two sources use the same message id, this returns the event of `source`, or the one received first.
     """
-    # Read from the raw path: the framework's parsed path has lost doubled slashes.
-    message_id = unquote(request.scope["raw_path"].partition(b"/events/")[2])
-    trace = dependencies.traces.trace(message_id, source=source)
-    if trace is None:
-        raise HTTPException(
-            f"No event with the message id {message_id} was received{_from(source)}. Check the id and the write key.",
-            status_code=404,
-        )
-    return {"data": bodies.event_trace(trace)}
+    return _trace(request, dependencies, source)
+
+
+@get(["/events/test", "/events/earned"], include_in_schema=False)
+@run_in_executor
+def get_event_named_like_a_call(
+    request: Request[Any, Any, Any], dependencies: Dependencies, source: FromQuery[str | None] = None
+) -> dict[str, bodies.EventTraceBody]:
+    """Get the event with the message id `test` or `earned`, which are paths of calls of another method."""
+    return _trace(request, dependencies, source)
 
 
 @post("/events/test", status_code=200, opt={REQUIRED_ROLE: Role.READ_ONLY}, summary="Test an event")
@@ -92,6 +93,20 @@ def list_earned(data: JSONBody[EarnedRequest], dependencies: Dependencies) -> di
     """List the message ids with an award in the ledger in any status but `rejected`."""
     with dependencies.store.reading() as work:
         return {"data": EarnedEvents(earned=earning_messages(work, data.message_ids))}
+
+
+def _trace(
+    request: Request[Any, Any, Any], dependencies: Dependencies, source: str | None
+) -> dict[str, bodies.EventTraceBody]:
+    # Read from the raw path: the framework's parsed path has lost doubled slashes.
+    message_id = unquote(request.scope["raw_path"].partition(b"/events/")[2])
+    trace = dependencies.traces.trace(message_id, source=source)
+    if trace is None:
+        raise HTTPException(
+            f"No event with the message id {message_id} was received{_from(source)}. Check the id and the write key.",
+            status_code=404,
+        )
+    return {"data": bodies.event_trace(trace)}
 
 
 def _from(source: str | None) -> str:

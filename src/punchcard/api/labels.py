@@ -15,6 +15,8 @@ from punchcard.api.errors import unprocessable
 from punchcard.operations.executor import run_in_executor
 from punchcard.workspace.editing import NotFoundError, change_source, find_source
 from punchcard.workspace.model import Label, Source, Workspace
+from punchcard.workspace.problems import raise_problems
+from punchcard.workspace.validate import label_problems
 
 
 class LabelView(msgspec.Struct, omit_defaults=True):
@@ -49,6 +51,7 @@ def list_labels(dependencies: Dependencies) -> dict[str, LabelList]:
 def create_label(data: JSONBody[NewLabel], dependencies: Dependencies) -> dict[str, dict[str, LabelView]]:
     """Create a label, or replace the description of an existing one."""
     label = _label(data.label)
+    raise_problems([*label_problems(("workspace", "label"), label)])
     dependencies.edit(
         lambda workspace: replace(
             workspace, labels=(*(existing for existing in workspace.labels if _name(existing) != _name(label)), label)

@@ -20,6 +20,7 @@ from punchcard.operations.simulations import cancel_simulation, request_simulati
 from punchcard.store.access.token_store import Role
 from punchcard.store.operations import simulations as stored
 from punchcard.store.operations.simulations import Simulation
+from punchcard.workspace.editing import find_destination
 
 _SINCE_DEFAULT = "30d"
 _WAIT_SECONDS = 20.0
@@ -71,6 +72,7 @@ def list_simulations(
     count: Annotated[int, QueryParameter(ge=1, le=_PAGE_MAX)] = _PAGE_DEFAULT,
 ) -> dict[str, SimulationPage]:
     """Those of a destination, with their results."""
+    find_destination(dependencies.workspace(), destination_id)
     with dependencies.store.reading() as work:
         before = read_row_cursor(cursor)
         listed = stored.list_simulations(work, destination_id, count=count + 1, before_id=before)

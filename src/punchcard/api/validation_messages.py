@@ -1,8 +1,10 @@
 """What the framework says about an invalid parameter or member, in words for people and with the name that was sent."""
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+import msgspec
 from litestar.handlers import BaseRouteHandler
 
 from punchcard.operations.sentences import count_noun
@@ -19,7 +21,10 @@ _TYPES: Final = {
 }
 _MISSING_PARAMETER: Final = re.compile(r"Missing required (?:query )?parameter '([^']+)'")
 _MISSING_MEMBER: Final = re.compile(r"Object missing required field `([^`]+)`")
-_UNKNOWN_MEMBER: Final = re.compile(r"Object contains unknown field `([^`]+)`")
+_UNKNOWN_MEMBER: Final = re.compile(r"Object contains unknown field `([^`]*)`")
+_NOT_LISTED: Final = re.compile(r"Invalid enum value '?(.*?)'?$", re.DOTALL)
+_TOO_LARGE_NUMBER: Final = re.compile(r"(?:Number|Integer value) out of range")
+_STEP: Final = re.compile(r"[^.\[\]]+|\[\d*\.*\]")  # of the path of a member: `rules[0].key`, `settings[...]`
 _WRONG_TYPE: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _LENGTH: Final = re.compile(r"Expected `(\w+)` of length (>=|<=) (\d+)")
 _LIMITS: Final = {">=": "at least", "<=": "at most"}
@@ -41,7 +46,12 @@ def explain(message: str, key: str | None, handler: BaseRouteHandler | None) -> 
     if match := _MISSING_MEMBER.match(message):
         return f"The member {match[1]} is missing.", _below(field, match[1])
     if match := _UNKNOWN_MEMBER.match(message):
-        return f"There is no member {match[1]} here.", _below(field, match[1])
+        return f"There is no member {_shown(match[1])} here.", _below(field, match[1])
+    if match := _NOT_LISTED.match(message):
+        values = _values(key or "", handler)
+        return f"{subject} must be {_one_of(values)}, not {_shown(match[1])}.", field
+    if _TOO_LARGE_NUMBER.match(message):
+        return f"{'A number of the body' if field is None else subject} is too large.", field
     if match := _WRONG_TYPE.match(message):
         return f"{subject} must be {_type(match[1])}, not {_type(match[2])}.", field
     if match := _OUT_OF_RANGE.match(message):
@@ -63,6 +73,52 @@ def _sent_name(key: str | None, handler: BaseRouteHandler | None) -> str | None:
 
 def _kind(key: str | None, handler: BaseRouteHandler | None) -> str:
     return "parameter" if handler is not None and key in handler.parsed_fn_signature.parameters else "member"
+
+
+def _shown(text: str) -> str:
+    return text or '""'
+
+
+def _one_of(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
+
+
+def _values(key: str, handler: BaseRouteHandler | None) -> Sequence[str]:
+    """Return the values that a parameter or a member of the body may have."""
+    parameters = {} if handler is None else handler.parsed_fn_signature.parameters
+    name, steps = (key, []) if key in parameters else (_BODY, _STEP.findall(key))
+    if name not in parameters:
+        return ("another value",)
+    types = [msgspec.inspect.type_info(parameters[name].annotation)]
+    for step in steps:
+        types = [inner for type_ in types for inner in _inner_types(type_, step)]
+    return [value for type_ in types for value in _listed_values(type_)] or ("another value",)
+
+
+def _inner_types(type_: msgspec.inspect.Type, step: str) -> Iterator[msgspec.inspect.Type]:
+    match type_:
+        case msgspec.inspect.UnionType(types=types):
+            for member in types:
+                yield from _inner_types(member, step)
+        case msgspec.inspect.Metadata(type=inner):
+            yield from _inner_types(inner, step)
+        case msgspec.inspect.StructType(fields=fields):
+            yield from (field.type for field in fields if field.encode_name == step)
+        case msgspec.inspect.ListType(item_type=inner) | msgspec.inspect.DictType(value_type=inner):
+            yield inner
+
+
+def _listed_values(type_: msgspec.inspect.Type) -> Iterator[str]:
+    match type_:
+        case msgspec.inspect.UnionType(types=types):
+            for member in types:
+                yield from _listed_values(member)
+        case msgspec.inspect.Metadata(type=inner):
+            yield from _listed_values(inner)
+        case msgspec.inspect.LiteralType(values=values):
+            yield from map(str, values)
+        case msgspec.inspect.EnumType(cls=members):
+            yield from (str(member.value) for member in members)
 
 
 def _below(field: str | None, member: str) -> str:

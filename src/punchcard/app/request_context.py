@@ -160,7 +160,7 @@ class RequestContext:
         match self.request.url.path.strip("/").split("/"):
             case ["settings"]:
                 return "workspace", ""
-            case ["sources", slug, *_] if slug != "new":
+            case ["sources", slug, *_] if slug != "_new":
                 return "source", unquote(slug)
             case ["destinations", slug, *_]:
                 return "destination", unquote(slug)

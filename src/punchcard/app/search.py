@@ -264,7 +264,7 @@ _ACTION_ENTRIES = (
         words="add create",
         needs=Role.EDITOR,
     ),
-    _Entry(group=_ACTIONS, title="Add source", path="/sources/new", words="new create write key", needs=Role.EDITOR),
+    _Entry(group=_ACTIONS, title="Add source", path="/sources/_new", words="new create write key", needs=Role.EDITOR),
     _Entry(group=_ACTIONS, title="Add destination", path="/catalog", words="new create", needs=Role.EDITOR),
     _Entry(group=_ACTIONS, title="Invite a member", path="/settings/team", words="add user operator", needs=Role.OWNER),
     _Entry(group=_ACTIONS, title="Create API token", path="/settings/tokens", words="new add", needs=Role.OWNER),

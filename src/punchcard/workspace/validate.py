@@ -164,7 +164,7 @@ def _slug_problems(path: KeyPath, slug: str, slugs: Sequence[str]) -> Iterator[P
     if not SLUG.fullmatch(slug):
         yield Problem(
             path=(*path, "slug"),
-            message=f'"{slug}" is not a slug. Use at most 64 lower-case letters, digits and hyphens.',
+            message=f'"{slug}" is not a slug. Use at most 64 lower-case letters, digits and hyphens, no hyphen first.',
         )
     elif slugs.count(slug) > 1:
         yield Problem(path=(*path, "slug"), message=f'"{slug}" is used more than once.')
@@ -194,13 +194,22 @@ def _label_problems(path: KeyPath, labels: Sequence[Label]) -> Iterator[Problem]
     if len(labels) > _LABELS_MAX:
         yield Problem(path=(*path, "labels"), message=f"Has {len(labels)} labels. At most {_LABELS_MAX} are allowed.")
     for index, label in enumerate(labels):
-        for name, text in (("key", label.key), ("value", label.value)):
-            if is_blank(text) or len(text) > _LABEL_CHARACTERS_MAX or "/" in text or not text.isprintable():
-                message = f"Must have 1 to {_LABEL_CHARACTERS_MAX} printable characters and no slash."
-                yield Problem(path=(*path, "labels", index, name), message=message)
-        if len(label.description) > _NAME_CHARACTERS_MAX:
-            message = f"Has {len(label.description)} characters. At most {_NAME_CHARACTERS_MAX} are allowed."
-            yield Problem(path=(*path, "labels", index, "description"), message=message)
+        yield from label_problems((*path, "labels", index), label)
+
+
+def label_problems(path: KeyPath, label: Label) -> Iterator[Problem]:
+    """Yield the problems of a label.
+
+    Args:
+        path: Of the label.
+    """
+    for name, text in (("key", label.key), ("value", label.value)):
+        if is_blank(text) or len(text) > _LABEL_CHARACTERS_MAX or "/" in text or not text.isprintable():
+            message = f"Must have 1 to {_LABEL_CHARACTERS_MAX} printable characters and no slash."
+            yield Problem(path=(*path, name), message=message)
+    if len(label.description) > _NAME_CHARACTERS_MAX:
+        message = f"Has {len(label.description)} characters. At most {_NAME_CHARACTERS_MAX} are allowed."
+        yield Problem(path=(*path, "description"), message=message)
 
 
 def _connection_problems(path: KeyPath, destination: Destination, sources: set[str]) -> Iterator[Problem]:

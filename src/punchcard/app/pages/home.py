@@ -279,7 +279,7 @@ def _steps(workspace: Workspace, *, has_delivered: bool) -> Sequence[Step]:
         Step(
             title="Add a source",
             text="Events come from a source: your website, your POS, your app.",
-            path="/sources/new",
+            path="/sources/_new",
             label="Add source",
             done=any(not source.is_managed for source in workspace.sources),
         ),

@@ -98,14 +98,15 @@ def list_sources(context: ContextDependency) -> Page:
     )
 
 
-@get("/sources/new", opt={REQUIRED_ROLE: Role.EDITOR})
+# No slug begins with `_`, so no source hides the form, nor the form a source.
+@get("/sources/_new", opt={REQUIRED_ROLE: Role.EDITOR})
 @run_in_executor
 def show_new(context: ContextDependency) -> Page:
     """Show the form for a new source."""
     return _new(context, {"type": context.query("type") or DEFAULT_SOURCE_TYPE}, FormErrors(), status=200)
 
 
-@post("/sources/new", status_code=200)
+@post("/sources/_new", status_code=200)
 @run_in_executor
 def create(context: ContextDependency) -> Page:
     """Create a source."""
