@@ -19,7 +19,9 @@ from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.queued_awards import count_queued
 from punchcard.workspace.editing import (
+    Edit,
     add_destination,
+    add_with_new_slug,
     change_destination,
     find_destination,
     merge_settings,
@@ -75,14 +77,15 @@ def create_destination(
     definition = find_definition(data.metadata_id)
     if definition is None:
         raise bad_request(f"There is no destination {data.metadata_id} in the catalog.", "metadataId")
-    new_slug: list[str] = []
 
-    def change(workspace: Workspace) -> Workspace:
+    def choose_slug(workspace: Workspace) -> str:
         if all(source.slug != data.source_id for source in workspace.sources):
             raise unprocessable(f"There is no source {data.source_id}.", "sourceId")
-        new_slug[:] = [unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})]
+        return unique_slug(definition.slug, {destination.slug for destination in workspace.destinations})
+
+    def add(slug: str) -> Edit:
         destination = Destination(
-            slug=new_slug[0],
+            slug=slug,
             type=definition.slug,
             name=data.name,
             sources=(data.source_id,),
@@ -90,10 +93,9 @@ def create_destination(
             settings=data.settings,
             options=data.options,
         )
-        return add_destination(destination)(workspace)
+        return add_destination(destination)
 
-    dependencies.edit(change)
-    return _response(dependencies, new_slug[0])
+    return _response(dependencies, add_with_new_slug(dependencies.edit, choose_slug, add))
 
 
 @get("/destinations/{destination_id:str}", summary="Get a destination")

@@ -26,13 +26,14 @@ from punchcard.operations.plan_views import (
 )
 from punchcard.store.workspace import configuration
 from punchcard.tracking_plans.model import PlanType, TrackingPlan, TrackingPlanRule, rule_key, rule_name
-from punchcard.workspace.editing import NotFoundError, suggest_slug, unique_slug
+from punchcard.workspace.editing import NotFoundError, add_with_new_slug
 from punchcard.workspace.tracking_plans import (
     add_plan,
     change_plan,
     connect_source,
     disconnect_source,
     find_plan,
+    new_plan_slug,
     remove_plan,
     set_rules,
 )
@@ -120,16 +121,18 @@ def create_tracking_plan(
     data: JSONBody[NewTrackingPlan], dependencies: Dependencies
 ) -> dict[str, dict[str, TrackingPlanBody]]:
     """Create a tracking plan without rules. Its slug is made of its name."""
-    existing = {plan.slug for plan in dependencies.workspace().tracking_plans}
-    slug = unique_slug(suggest_slug(data.name) or "plan", existing)
     plan = TrackingPlan(
-        slug=slug,
+        slug="",
         name=data.name,
         description=data.description,
         type=data.type,
         created_at=to_iso(dependencies.clock.now()),
     )
-    dependencies.edit(add_plan(plan))
+    slug = add_with_new_slug(
+        dependencies.edit,
+        lambda workspace: new_plan_slug(workspace, data.name),
+        lambda slug: add_plan(replace(plan, slug=slug)),
+    )
     return _response(dependencies, slug)
 
 

@@ -19,6 +19,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.transformation_preview import AwardChange, TransformationPreview, preview_on_events
 from punchcard.store.access.token_store import Role
+from punchcard.workspace.editing import add_with_new_slug
 from punchcard.workspace.model import FqlDefinedProperty, PropertyRename, PropertyValue, Transformation
 from punchcard.workspace.transformation_editing import (
     add_transformation,
@@ -170,9 +171,13 @@ def create_transformation(
     data: JSONBody[NewTransformation], dependencies: Dependencies
 ) -> dict[str, dict[str, TransformationView]]:
     """Create a transformation. It is applied behind the existing ones of its source."""
-    transformation = _new(data, new_slug(dependencies.workspace(), data.name))
-    dependencies.edit(add_transformation(transformation))
-    return _response(dependencies, transformation.slug)
+    transformation = _new(data, "")
+    slug = add_with_new_slug(
+        dependencies.edit,
+        lambda workspace: new_slug(workspace, data.name),
+        lambda slug: add_transformation(replace(transformation, slug=slug)),
+    )
+    return _response(dependencies, slug)
 
 
 @post(

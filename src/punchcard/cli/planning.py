@@ -29,7 +29,7 @@ from punchcard.tracking_plans.plan_documents import PlanFormatError, read_file
 from punchcard.tracking_plans.table import TableRow, to_rows
 from punchcard.tracking_plans.validation import CompiledPlan
 from punchcard.workspace.apply import edit
-from punchcard.workspace.editing import find_source, suggest_slug, unique_slug
+from punchcard.workspace.editing import find_source
 from punchcard.workspace.model import Workspace
 from punchcard.workspace.names_of_snapshot import destination_names
 from punchcard.workspace.persistence import load
@@ -40,6 +40,7 @@ from punchcard.workspace.tracking_plans import (
     connect_source,
     disconnect_source,
     find_plan,
+    new_plan_slug,
     set_rules,
     sort_rules,
 )
@@ -251,7 +252,7 @@ def _read(file: Path) -> list[TrackingPlanRule]:
 
 
 def _new_plan(workspace: Workspace, name: str, rules: Sequence[TrackingPlanRule]) -> TrackingPlan:
-    slug = unique_slug(suggest_slug(name) or "plan", {plan.slug for plan in workspace.tracking_plans})
+    slug = new_plan_slug(workspace, name)
     plan = TrackingPlan(slug=slug, name=name, rules=tuple(rules), created_at=to_iso(SystemClock().now()))
     return replace(plan, rules=sort_rules(plan.rules))
 

@@ -55,6 +55,28 @@ def unique_slug(slug: str, existing: set[str]) -> str:
     return next(name for name in names if name not in existing)
 
 
+def add_with_new_slug(
+    edit: Callable[[Edit], object], choose: Callable[[Workspace], str], add: Callable[[str], Edit]
+) -> str:
+    """Make the edit that adds a part under a slug of its own, and return the slug.
+
+    The slug is chosen by the edit itself, so parts with one name that are added at once all get one.
+
+    Args:
+        choose: Returns a slug that no part of the workspace has.
+        add: Returns the edit that adds the part under this slug.
+    """
+    slug = ""
+
+    def change(workspace: Workspace) -> Workspace:
+        nonlocal slug
+        slug = choose(workspace)
+        return add(slug)(workspace)
+
+    edit(change)
+    return slug
+
+
 def find_by_slug(parts: Iterable[SluggedPart], slug: str, *, kind: str) -> SluggedPart:
     """Return the part with this slug.
 

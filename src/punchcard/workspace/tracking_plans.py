@@ -22,7 +22,16 @@ from punchcard.tracking_plans.model import (
     rule_name,
 )
 from punchcard.tracking_plans.validation import CompiledPlan
-from punchcard.workspace.editing import Edit, NotFoundError, find_by_slug, find_source, remove_by_slug, replace_by_slug
+from punchcard.workspace.editing import (
+    Edit,
+    NotFoundError,
+    find_by_slug,
+    find_source,
+    remove_by_slug,
+    replace_by_slug,
+    suggest_slug,
+    unique_slug,
+)
 from punchcard.workspace.model import Source, Workspace
 from punchcard.workspace.part_names import name_sources
 from punchcard.workspace.problems import KeyPath, Problem, format_error
@@ -182,6 +191,11 @@ def find_plan(workspace: Workspace, slug: str) -> TrackingPlan:
 def plan_of_source(workspace: Workspace, source: str) -> TrackingPlan | None:
     """Return the plan that a source is connected to, None if it has none."""
     return next((plan for plan in workspace.tracking_plans if source in plan.sources), None)
+
+
+def new_plan_slug(workspace: Workspace, name: str) -> str:
+    """Return a slug of its own for a new tracking plan."""
+    return unique_slug(suggest_slug(name) or "plan", {plan.slug for plan in workspace.tracking_plans})
 
 
 def add_plan(plan: TrackingPlan) -> Edit:

@@ -31,11 +31,12 @@ from punchcard.tracking_plans.model import (
 )
 from punchcard.tracking_plans.plan_documents import PlanFormatError, read_csv, read_rules
 from punchcard.tracking_plans.table import DATE_TIME, TableRow, build_schema, to_rows
-from punchcard.workspace.editing import NotFoundError, find_source, suggest_slug, unique_slug
+from punchcard.workspace.editing import NotFoundError, add_with_new_slug, find_source
 from punchcard.workspace.tracking_plans import (
     add_plan,
     change_plan,
     find_plan,
+    new_plan_slug,
     remove_plan,
     set_rules,
     sort_rules,
@@ -64,14 +65,16 @@ def create_plan(context: ContextDependency) -> Page:
     """Create a tracking plan: empty, of a document, or of what a source sends."""
     dependencies = context.dependencies
     name, source, document = context.field("name"), context.field("source"), context.field("document")
-    existing = {plan.slug for plan in dependencies.workspace().tracking_plans}
-    slug = unique_slug(suggest_slug(name) or "plan", existing)
     try:
         rules = _rules_of(context, source, document)
         if source and not document and not rules:
             return _list(context, FormErrors(fields={"source": _NO_EVENTS}), status=422)
-        plan = TrackingPlan(slug=slug, name=name, rules=sort_rules(rules), created_at=to_iso(dependencies.clock.now()))
-        context.edit(add_plan(plan))
+        plan = TrackingPlan(slug="", name=name, rules=sort_rules(rules), created_at=to_iso(dependencies.clock.now()))
+        slug = add_with_new_slug(
+            context.edit,
+            lambda workspace: new_plan_slug(workspace, name),
+            lambda slug: add_plan(replace(plan, slug=slug)),
+        )
     except PlanFormatError as error:
         return _list(context, FormErrors(fields={"document": error.message}), status=422)
     except ConfigurationError as error:

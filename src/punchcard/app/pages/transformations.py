@@ -15,6 +15,7 @@ from punchcard.errors import ConfigurationError
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.transformation_preview import TransformationPreview, preview_on_events
 from punchcard.store.access.token_store import Role
+from punchcard.workspace.editing import add_with_new_slug
 from punchcard.workspace.model import FqlDefinedProperty, PropertyRename, PropertyValue, Transformation
 from punchcard.workspace.part_names import name_destinations
 from punchcard.workspace.transformation_editing import (
@@ -93,11 +94,14 @@ def add(context: ContextDependency) -> Page:
     typed, errors = _typed(context, empty)
     if errors:
         return _editor(context, typed, errors, status=422)
-    typed = replace(typed, slug=new_slug(context.dependencies.workspace(), typed.name))
     try:
-        context.edit(add_transformation(typed))
+        add_with_new_slug(
+            context.edit,
+            lambda workspace: new_slug(workspace, typed.name),
+            lambda slug: add_transformation(replace(typed, slug=slug)),
+        )
     except ConfigurationError as error:
-        return _editor(context, replace(typed, slug=""), form_errors_from(error, names=_FIELDS), status=422)
+        return _editor(context, typed, form_errors_from(error, names=_FIELDS), status=422)
     return context.redirect(_LIST, notices=[f"{typed.name} was added."])
 
 
