@@ -199,6 +199,16 @@ def test_a_filter_is_made_changed_and_removed(world: PublicApiServer, owner: For
     assert saved_filters() == ()
 
 
+def test_a_condition_of_several_lines_is_saved_as_it_was_typed(world: PublicApiServer, owner: FormBrowser) -> None:
+    sent = "event = 'A' and\r\ntype = 'track'\r\nor event = 'B'"  # a browser ends lines so
+    response = owner.post("/destinations/perkville/filters/new", **{**FILTER, "if": sent})
+    assert response.status == 303, response.text
+    (destination,) = world.watch.newest().destinations.values()
+    saved = destination.destination.filters[-1]
+    assert saved.condition == sent.replace("\r\n", "\n")
+    assert owner.post(f"/destinations/perkville/filters/{saved.id}/remove").status == 303
+
+
 def test_a_source_may_be_called_new(owner: FormBrowser) -> None:
     assert owner.post("/sources/_new", name="New", type="http-api").headers["location"] == "/sources/new"
     assert "<title>New" in owner.get("/sources/new").text

@@ -228,7 +228,8 @@ class _Gate:
             if handler.opt.get(TAKES_FILE):  # a file is read from those only who may send it
                 self._build_context(request, operator, secret, form, revision).require_role(Role.EDITOR)
             sent = await request.form()
-            form = {name: [str(value) for value in sent.getall(name)] for name in sent}
+            # Browsers end the lines of a field with CR LF, whatever the field was filled with.
+            form = {name: [str(value).replace("\r\n", "\n") for value in sent.getall(name)] for name in sent}
         context = self._build_context(request, operator, secret if operator else "", form, revision)
         request.state.context = context
         if is_open:

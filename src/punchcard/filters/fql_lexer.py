@@ -1,17 +1,18 @@
 """Split the text of a condition into tokens.
 
 The details are those of Segment's own lexer: `and`, `or` and `null` are words of the language only before certain
-characters (`andrew` is a name), a backslash makes any character part of a name, and texts have no escapes.
+characters (`andrew` is a name), a backslash makes any character part of a name, and texts have no escapes. But a
+carriage return is a blank here, because lines may end with it.
 """
 
 from typing import Final, NamedTuple
 
 from punchcard.errors import ConfigurationError
 
-_SPACE: Final = " \t\n"
+_SPACE: Final = " \t\r\n"
 NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 _DIGITS: Final = frozenset("0123456789")
-_AFTER_WORD: Final = frozenset(" \t\n,])")
+_AFTER_WORD: Final = frozenset(" \t\r\n,])")
 _SIGNS: Final = ("==", "!=", ">=", "<=", "=", ">", "<", "(", ")", "[", "]", ",", ".")
 WORDS: Final = {"and": "and", "AND": "and", "or": "or", "OR": "or", "NOT": "!", "null": "null"}
 _WORDS_OF_SIGNS: Final = {"&&": "and", "||": "or"}
@@ -100,7 +101,7 @@ def _token(text: str, position: int, *, in_path: bool) -> Token:
         return Token("!", "!", position, position + 1)
     if word := _WORDS_OF_SIGNS.get(text[position : position + 2]):
         raise ConditionError(f"write `{word}`", text=text, position=position)
-    problem = f"`{first}` has no meaning here; put a backslash before it if it belongs to a name"
+    problem = f"`{_printable(first)}` has no meaning here; put a backslash before it if it belongs to a name"
     raise ConditionError(problem, text=text, position=position)
 
 

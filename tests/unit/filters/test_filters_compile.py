@@ -186,6 +186,8 @@ def test_the_message_about_an_odd_character_is_one_line() -> None:
     with pytest.raises(ConfigurationError) as refused:
         parse("a = 1\n@\u2028\x00")
     assert refused.value.message.startswith('at character 7, "@\\u2028\\x00": `@` has no meaning here')
+    with pytest.raises(ConfigurationError, match=r"`\\x00` has no meaning here"):
+        parse("a \x00")
 
 
 @given(

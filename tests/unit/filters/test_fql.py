@@ -108,6 +108,7 @@ MEANINGS = [
     ("properties.text > 2", False),
     ("properties.yes = 1", False),
     ("properties.one = true", False),
+    ("properties.yes\r\nand\r\n!properties.no\r\n", True),
     ("properties.yes", True),
     ("properties.no", False),
     ("properties.text", False),
