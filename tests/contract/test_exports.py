@@ -118,6 +118,26 @@ def test_a_whole_list_is_one_file_in_app_and_api(world_of_each_engine: PublicApi
         assert (download.status, download.text.encode()) == (200, csv_of(world, call)), page
 
 
+ACCEPT = {
+    "text/csv; charset=utf-8": "text/csv",
+    "TEXT/CSV": "text/csv",
+    "text/csv, application/json;q=0.9": "text/csv",
+    "text/csv;q=0.5, application/vnd.apache.parquet": "application/vnd.apache.parquet",
+    "application/json, text/csv;q=0.5": "application/json",
+    "application/vnd.segment.v1+json, text/csv;q=0.1": "application/json",
+    "application/json, text/plain, */*": "application/json",
+    "text/html, */*;q=0.8": "application/json",
+    "nonsense": "application/json",
+}
+
+
+@pytest.mark.parametrize("accept", ACCEPT)
+def test_a_list_is_returned_in_the_form_that_the_caller_prefers(world: PublicApiServer, accept: str) -> None:
+    for call in ("/api/events", "/api/sources"):
+        response = world.request("GET", call, headers={"Accept": accept})
+        assert response.headers["content-type"].partition(";")[0] == ACCEPT[accept], call
+
+
 def test_the_pages_of_a_list_and_its_file_have_the_same_rows(world: PublicApiServer) -> None:
     for call, member in (("/api/events", "events"), ("/api/customers", "customers")):
         items: list[dict[str, object]] = []
