@@ -113,19 +113,23 @@ def test_a_simulation_that_was_interrupted_runs_again(server: PublicApiServer) -
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "text"),
+    ("body", "status", "field", "text"),
     [
-        ({"filters": [{"if": "properties.x >"}]}, 422, "proposed filter"),
-        ({"settings": {"businessId": ""}}, 422, "businessId"),
-        ({"since": "tomorrow"}, 400, "tomorrow"),
-        ({"since": "2999-01-01T00:00:00Z"}, 400, "past"),
-        ({"nonsense": 1}, 400, "nonsense"),
+        ({"filters": [{"if": "properties.x >"}]}, 422, "filters[0]", "proposed filter"),
+        ({"settings": {"businessId": ""}}, 422, "settings.businessId", "Is required"),
+        ({"settings": {"nope": 1}}, 422, "settings.nope", "Is not known"),
+        ({"options": {"requestsPerSecond": -1}}, 422, "options.requestsPerSecond", "Must be at least 0"),
+        ({"since": "tomorrow"}, 400, "since", "tomorrow"),
+        ({"since": "2999-01-01T00:00:00Z"}, 400, "since", "past"),
+        ({"nonsense": 1}, 400, "nonsense", "nonsense"),
     ],
 )
-def test_an_invalid_proposal_is_refused(server: PublicApiServer, body: dict[str, Any], status: int, text: str) -> None:
+def test_an_invalid_proposal_is_refused(
+    server: PublicApiServer, body: dict[str, Any], status: int, field: str, text: str
+) -> None:
     response = server.request("POST", f"{PATH}?wait=0", json.dumps(body).encode())
     assert response.status == status, response.body
-    assert text in response.body.decode()
+    assert (response.error["field"], text in response.error["message"]) == (field, True), response.body
 
 
 def test_forms_are_tried_before_they_are_saved(server: PublicApiServer) -> None:

@@ -12,6 +12,7 @@ from punchcard.workspace.document import secret_keys
 from punchcard.workspace.editing import merge_settings
 from punchcard.workspace.model import Destination, DestinationFilter
 from punchcard.workspace.snapshot import RoutedDestination
+from punchcard.workspace.validate import partner_problems
 
 
 class ProposedFilter(msgspec.Struct):
@@ -121,7 +122,11 @@ def compile_proposal(current: RoutedDestination, proposal: Proposal) -> RoutedDe
     options = merge_settings(_base(stored.options, "options", secret, proposal), proposal.options)
     sources = stored.sources if proposal.sources is None else tuple(proposal.sources)
     filters = current.filters if proposal.filters is None else _compile_filters(proposal.filters)
-    typed = current.partner.read_settings(settings, options)
+    try:
+        typed = current.partner.read_settings(settings, options)
+    except ConfigurationError as error:
+        problems = tuple(partner_problems(("destinations", stored.slug), error))
+        raise ConfigurationError(error.message, problems=problems) from error
     return replace(
         current,
         settings=typed,

@@ -245,7 +245,7 @@ def _settings_problems(path: KeyPath, destination: Destination, catalog: Catalog
     try:
         partner.read_settings(destination.settings, destination.options)
     except ConfigurationError as error:
-        yield from _partner_problems(path, error)
+        yield from partner_problems(path, error)
     except Exception as error:  # noqa: BLE001  # stored settings may have any shape, and a partner's code may not expect it
         yield Problem(path=path, message=f"These settings cannot be read: {type(error).__name__}: {error}.")
 
@@ -262,8 +262,14 @@ def _masked_paths(path: KeyPath, destination: Destination, catalog: Catalog) -> 
     return frozenset(masked)
 
 
-def _partner_problems(path: KeyPath, error: ConfigurationError) -> Iterator[Problem]:
-    # A partner reports one problem per line, with a key path that begins with `settings` or `options`.
+def partner_problems(path: KeyPath, error: ConfigurationError) -> Iterator[Problem]:
+    """Yield the problems of settings that a partner has refused.
+
+    A partner reports one problem per line, with a key path that begins with `settings` or `options`.
+
+    Args:
+        path: Of the destination.
+    """
     for line in error.message.splitlines():
         key_path, colon, message = line.partition(": ")
         section, _, key = key_path.partition(".")
