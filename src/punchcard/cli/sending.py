@@ -3,7 +3,7 @@
 import json
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from punchcard.cli.tracking_client import TrackingClient
@@ -44,31 +44,56 @@ def send_event(
 
 
 def send_file(target: TrackingClient, file: Path) -> None:
-    """Send the events of a file (JSON lines, or one JSON array) and print their message ids.
+    """Send the events of a file and print their message ids.
+
+    The file has JSON lines, one JSON array, or the body of a batch as the Tracking API takes it.
 
     Raises:
+        ConfigurationError: The file has no events.
         PunchcardError: The file cannot be read, or the server did not accept a batch. Earlier batches were sent.
     """
-    batch: list[bytes] = []
-    ids: list[str] = []
-    for number, text in _read_events(file):
+    events, shared = _read_events(file)
+    batch = _Batch(target, shared)
+    for number, text in events:
+        batch.add(number, text)
+    if not batch.events:
+        raise ConfigurationError(f"{file}: The file has no events.")
+    batch.send()
+
+
+class _Batch:
+    """Events of a file that are sent in one body.
+
+    Args:
+        shared: Members of the body beside the events, each with a comma in front.
+    """
+
+    def __init__(self, target: TrackingClient, shared: bytes) -> None:
+        self.events: list[bytes] = []
+        self._target = target
+        self._shared = shared
+        self._message_ids: list[str] = []
+        self._numbers: list[int] = []
+
+    def add(self, number: int, text: bytes) -> None:
+        """Add an event; send those before it if it does not fit beside them."""
         message_id, event = _ensure_message_id(text, number)
-        if batch and (len(batch) == _BATCH_EVENTS_MAX or sum(map(len, batch)) + len(event) > _BATCH_BYTES_MAX):
-            _post_batch(target, batch, ids)
-        batch.append(event)
-        ids.append(message_id)
-    if batch:
-        _post_batch(target, batch, ids)
+        size = sum(map(len, self.events)) + len(event)
+        if self.events and (len(self.events) == _BATCH_EVENTS_MAX or size > _BATCH_BYTES_MAX):
+            self.send()
+        self.events.append(event)
+        self._message_ids.append(message_id)
+        self._numbers.append(number)
+
+    def send(self) -> None:
+        """Send the events and print their message ids."""
+        body = b'{"batch":[' + b",".join(self.events) + b"]" + self._shared + b"}"
+        _post(self._target, "batch", body, numbers=self._numbers)
+        _print_message_ids(self._message_ids)
+        self.events, self._message_ids, self._numbers = [], [], []
 
 
-def _post_batch(target: TrackingClient, batch: list[bytes], ids: list[str]) -> None:
-    _post(target, "batch", b'{"batch":[' + b",".join(batch) + b"]}")
-    _print_message_ids(ids)
-    batch.clear()
-    ids.clear()
-
-
-def _post(target: TrackingClient, call: str, body: bytes) -> None:
+def _post(target: TrackingClient, call: str, body: bytes, *, numbers: Sequence[int] = ()) -> None:
     try:
         response = target.post(call, body)
     except PunchcardError as error:
@@ -79,7 +104,9 @@ def _post(target: TrackingClient, call: str, body: bytes) -> None:
         case 401:
             reason = f"The server does not know the write key: {response.message}. See [[sources]] in the config file."
         case 400:
-            reason = f"The event was not accepted: {response.message}"
+            index = response.index
+            event = "The event" if index is None or index >= len(numbers) else f"Event {numbers[index]}"
+            reason = f"{event} was not accepted: {response.message}"
         case 404:
             reason = "There is no Tracking API at this URL."
         case _:
@@ -106,7 +133,8 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _read_events(file: Path) -> Iterator[tuple[int, bytes]]:
+def _read_events(file: Path) -> tuple[Iterable[tuple[int, bytes]], bytes]:
+    """Return the events of a file with their numbers, and the members of a batch beside them."""
     import msgspec
 
     from punchcard.events.json_problems import describe_json_problem
@@ -119,11 +147,19 @@ def _read_events(file: Path) -> Iterator[tuple[int, bytes]]:
             raise PunchcardError(
                 f"{file}: This is not a JSON array: {describe_json_problem(content, error)}."
             ) from error
-        yield from enumerate((bytes(item) for item in items), start=1)
-        return
-    for number, line in enumerate(content.splitlines(), start=1):
-        if line.strip():
-            yield number, line
+        return enumerate(map(bytes, items), start=1), b""
+    try:
+        members = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return [line for line in enumerate(content.splitlines(), start=1) if line[1].strip()], b""
+    try:
+        items = msgspec.json.decode(members["batch"], type=list[msgspec.Raw])
+    except (msgspec.DecodeError, KeyError):
+        return [(1, content)], b""
+    shared = {name: value for name, value in members.items() if name != "batch"}
+    return enumerate(map(bytes, items), start=1), b"".join(
+        b"," + msgspec.json.encode(name) + b":" + bytes(value) for name, value in shared.items()
+    )
 
 
 def _ensure_message_id(text: bytes, number: int) -> tuple[str, bytes]:

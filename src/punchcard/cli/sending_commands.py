@@ -162,7 +162,11 @@ def batch(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", exists=True, dir_okay=False, readable=True, help="JSON lines, or one JSON array, of events."
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="Events as JSON lines, as a JSON array, or as the body of a batch.",
         ),
     ],
 ) -> None:

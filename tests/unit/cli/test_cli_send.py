@@ -137,6 +137,9 @@ def test_nobody_listening_is_reported_with_what_to_do(capsys: pytest.CaptureFixt
         pytest.param(
             '\ufeff{"type":"track","event":"A","messageId":"m1"}\n{"type":"page","n":1.10}', id="byte order mark"
         ),
+        pytest.param(
+            '{"batch": [\n{"type":"track","event":"A","messageId":"m1"}, {"type":"page","n":1.10}]\n}', id="batch"
+        ),
     ],
 )
 def test_a_file_of_events_leaves_as_a_batch(
@@ -152,6 +155,44 @@ def test_a_file_of_events_leaves_as_a_batch(
     ]
     assert (first, str(UUID(second))) == ("m1", second)
     assert '"n":1.10' in api.requests[0].body
+
+
+def test_members_of_a_batch_beside_its_events_are_sent_with_them(api: RecordingTrackingApi, tmp_path: Path) -> None:
+    file = tmp_path / "batch.json"
+    event = {"type": "track", "event": "A", "messageId": "m1"}
+    context = {"ip": "1.1.1.1", "n": 1.10}
+    file.write_text(json.dumps({"context": context, "batch": [event] * 101, "integrations": {"All": False}}, indent=1))
+    assert send(api, "batch", str(file)) == 0
+    bodies = [json.loads(request.body) for request in api.requests]
+    assert [len(body.pop("batch")) for body in bodies] == [100, 1]
+    assert bodies == [{"context": context, "integrations": {"All": False}}] * 2
+
+
+def test_an_event_of_several_lines_is_one_event(api: RecordingTrackingApi, tmp_path: Path) -> None:
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps({"type": "track", "event": "A", "messageId": "m1"}, indent=1))
+    assert send(api, "batch", str(file)) == 0
+    assert [event["messageId"] for event in api.events()] == ["m1"]
+
+
+@pytest.mark.parametrize("content", ["", " \n", "[]", '{"batch": []}'], ids=["empty", "blank", "list", "batch"])
+def test_a_file_without_events_is_a_wrong_call(
+    content: str, api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "events.json"
+    file.write_text(content)
+    assert send(api, "batch", str(file)) == 2
+    assert capsys.readouterr().err.endswith("The file has no events.\n")
+
+
+def test_the_event_that_is_not_accepted_is_named(
+    api: RecordingTrackingApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.refuses = lambda event: "It is refused." if event["event"] == "B" else None
+    file = tmp_path / "events.jsonl"
+    file.write_text("\n".join(['{"type": "track", "event": "A"}'] * 100 + ["", '{"type": "track", "event": "B"}']))
+    assert send(api, "batch", str(file)) == 1
+    assert "Event 102 was not accepted: It is refused." in capsys.readouterr().err
 
 
 def test_a_long_file_leaves_in_bodies_that_the_limits_allow(api: RecordingTrackingApi, tmp_path: Path) -> None:
