@@ -16,7 +16,8 @@ from punchcard.workspace.model import Destination
 class DestinationView(msgspec.Struct, rename="camel"):
     """A destination. `sourceId` is the first of its sources; `sourceIds`, `options` and `warnings` are Punchcard's own.
 
-    `warnings` are sentences about likely mistakes in its event map.
+    `warnings` are sentences about likely mistakes: in its event map and, in the response to a change, in what was
+    saved, such as an account that the partner does not know.
     """
 
     id: str

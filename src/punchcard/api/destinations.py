@@ -3,6 +3,7 @@
 Source: Segment's Public API, "Destinations".
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -95,7 +96,8 @@ def create_destination(
         )
         return add_destination(destination)
 
-    return _response(dependencies, add_with_new_slug(dependencies.edit, choose_slug, add))
+    slug, warnings = add_with_new_slug(dependencies.edit, choose_slug, add)
+    return _response(dependencies, slug, warnings)
 
 
 @get("/destinations/{destination_id:str}", summary="Get a destination")
@@ -122,8 +124,8 @@ def update_destination(
             options=merge_settings(destination.options, data.options),
         )
 
-    dependencies.edit(change_destination(destination_id, changed))
-    return _response(dependencies, destination_id)
+    warnings = dependencies.edit(change_destination(destination_id, changed))
+    return _response(dependencies, destination_id, warnings)
 
 
 @delete("/destinations/{destination_id:str}", status_code=200, summary="Delete a destination")
@@ -135,5 +137,9 @@ def delete_destination(destination_id: FromPath[str], dependencies: Dependencies
     return {"data": {"status": "SUCCESS"}}
 
 
-def _response(dependencies: Dependencies, slug: str) -> dict[str, dict[str, DestinationView]]:
-    return {"data": {"destination": destination_view(find_destination(dependencies.workspace(), slug))}}
+def _response(
+    dependencies: Dependencies, slug: str, warnings: Sequence[str] = ()
+) -> dict[str, dict[str, DestinationView]]:
+    view = destination_view(find_destination(dependencies.workspace(), slug))
+    view.warnings += warnings
+    return {"data": {"destination": view}}

@@ -128,7 +128,7 @@ def create_tracking_plan(
         type=data.type,
         created_at=to_iso(dependencies.clock.now()),
     )
-    slug = add_with_new_slug(
+    slug, _ = add_with_new_slug(
         dependencies.edit,
         lambda workspace: new_plan_slug(workspace, data.name),
         lambda slug: add_plan(replace(plan, slug=slug)),

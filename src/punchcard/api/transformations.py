@@ -172,7 +172,7 @@ def create_transformation(
 ) -> dict[str, dict[str, TransformationView]]:
     """Create a transformation. It is applied behind the existing ones of its source."""
     transformation = _new(data, "")
-    slug = add_with_new_slug(
+    slug, _ = add_with_new_slug(
         dependencies.edit,
         lambda workspace: new_slug(workspace, data.name),
         lambda slug: add_transformation(replace(transformation, slug=slug)),

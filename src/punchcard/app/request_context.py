@@ -236,10 +236,10 @@ class RequestContext:
         """Return a query parameter without surrounding blanks, "" if it is missing."""
         return str(self.request.query_params.get(name, "")).strip()
 
-    def edit(self, change: Edit) -> Sequence[str]:
-        """Change the configuration on behalf of the operator; return warnings about likely mistakes.
+    def edit(self, change: Edit) -> None:
+        """Change the configuration on behalf of the operator.
 
-        The page that the response redirects to offers to undo the change.
+        The page that the response redirects to shows warnings about likely mistakes, and offers to undo the change.
 
         Raises:
             ConfigurationError: The changed configuration is not valid; or the part that the page is about was changed
@@ -252,14 +252,13 @@ class RequestContext:
             change = versions.refuse_stale(change, part=self.page_part, revision=int(shown))
         before = versions.newest_of(self.actor)
         try:
-            warnings = self.dependencies.edit_as(self.actor, change)
+            self.request.state.save_warnings = self.dependencies.edit_as(self.actor, change)
         except ConfigurationError as error:
             self.request.state.is_change_shown = error.code == CHANGED_SINCE
             raise
         saved = versions.newest_of(self.actor)
         if saved != before:  # what was saved may be as it was
             self.request.state.saved_version = saved
-        return warnings
 
     def record_operator_change(
         self, work: Connection, operator_id: str, value: ChangedValue, *, kind: str = "change"
@@ -303,8 +302,9 @@ class RequestContext:
         """Redirect the browser with a GET, so that reloading does not post again.
 
         Args:
-            notices: Sentences that the next page shows.
+            notices: Sentences that the next page shows, before warnings about what was saved.
         """
+        notices = [*notices, *getattr(self.request.state, "save_warnings", ())]
         response: Page = Response("", status_code=303, headers={"Location": path})
         if self.request.headers.get("hx-request"):
             response = Response("", status_code=200, headers={"HX-Redirect": path})

@@ -17,6 +17,7 @@ from punchcard.cli.output import printable
 from punchcard.destinations.port import Finding
 from punchcard.errors import ConfigurationError
 from punchcard.operations.partner_queries import check_connection
+from punchcard.operations.refused_settings import warn_of_refused_settings
 from punchcard.operations.sentences import count_noun
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.check import run_check
@@ -105,7 +106,8 @@ def _apply(
         print(f"The App manages {count_noun(released, 'part')} now.")
     for note in describe_removals(before, after):
         print(f"Note: {note}")
-    for warning in warnings.all():
+    changed = [change.slug for change in changes if change.part == "destination"]
+    for warning in [*warnings.all(), *warn_of_refused_settings(workspace, changed)]:
         print(f"Warning: {warning}", file=sys.stderr)
     if changes:
         print("Dry run: nothing was changed." if dry_run else "Applied. Running processes use it immediately.")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from punchcard.clock import Clock
 from punchcard.lake.reader import LakeReader
 from punchcard.operations.configuration_versions import ConfigurationVersions
+from punchcard.operations.refused_settings import changed_destinations, warn_of_refused_settings
 from punchcard.operations.save_warnings import find_save_warnings
 from punchcard.store.engine import Store
 from punchcard.store.workspace.configuration import revision_of
@@ -78,4 +79,5 @@ class RunningConfiguration:
         edit(self._store, change, clock=self._clock, keyring=self.keyring, actor=actor)
         self._watch.refresh()
         after = self.workspace()
-        return find_save_warnings(before, after, store=self._store, lake=self._lake, clock=self._clock).all()
+        warnings = find_save_warnings(before, after, store=self._store, lake=self._lake, clock=self._clock)
+        return [*warnings.all(), *warn_of_refused_settings(after, changed_destinations(before, after))]

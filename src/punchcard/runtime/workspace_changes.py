@@ -94,4 +94,6 @@ def apply_and_log(store: Store, workspace: Workspace, *, settings: Settings, key
         telemetry.dropping_filter_saved(warning=warning)
     for warning in warnings.definitions:
         telemetry.definition_warned(warning=warning)
+    for warning in (*warnings.controls, *warnings.unused, *warnings.moved):
+        telemetry.configuration_warned(warning=warning)
     return changes

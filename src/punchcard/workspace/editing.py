@@ -21,6 +21,7 @@ from punchcard.workspace.part_names import destination_title, name_parts
 from punchcard.workspace.persistence import parts_by_key
 
 Edit = Callable[[Workspace], Workspace]
+T = TypeVar("T")
 SluggedPart = TypeVar("SluggedPart", Source, Destination, Transformation, AlertChannel, TrackingPlan)
 
 NOT_FOUND = "not_found"
@@ -56,9 +57,9 @@ def unique_slug(slug: str, existing: set[str]) -> str:
 
 
 def add_with_new_slug(
-    edit: Callable[[Edit], object], choose: Callable[[Workspace], str], add: Callable[[str], Edit]
-) -> str:
-    """Make the edit that adds a part under a slug of its own, and return the slug.
+    edit: Callable[[Edit], T], choose: Callable[[Workspace], str], add: Callable[[str], Edit]
+) -> tuple[str, T]:
+    """Make the edit that adds a part under a slug of its own; return the slug and what the edit returns.
 
     The slug is chosen by the edit itself, so parts with one name that are added at once all get one.
 
@@ -73,8 +74,8 @@ def add_with_new_slug(
         slug = choose(workspace)
         return add(slug)(workspace)
 
-    edit(change)
-    return slug
+    result = edit(change)
+    return slug, result
 
 
 def find_by_slug(parts: Iterable[SluggedPart], slug: str, *, kind: str) -> SluggedPart:

@@ -35,6 +35,10 @@ class WorkspaceTelemetry:
             next_step="check the name; do nothing if it will be received later",
         )
 
+    def configuration_warned(self, *, warning: str) -> None:
+        """A configuration was saved that may be a mistake."""
+        self.log.warning("configuration_warned", detail=warning, next_step="check what was changed")
+
     def config_file_refused(self, *, path: str, reason: str) -> None:
         """A changed config file is not valid. The running configuration stays in use."""
         self.log.error(

@@ -62,16 +62,16 @@ def create(context: ContextDependency) -> Page:
     if is_static:
         computation = replace(computation, definition=list_definition(computation.key))
     try:
-        warnings = context.edit(engagement.add_computation(computation))
+        context.edit(engagement.add_computation(computation))
     except ConfigurationError as error:
         errors = form_errors_from(error)
         return _editor(context, computation, errors, is_new=True, is_static=is_static, status=422)
     if is_static:
-        notices = [f"“{computation.name}” was created. Upload a file with its members.", *warnings]
+        notices = [f"“{computation.name}” was created. Upload a file with its members."]
         return context.redirect(page_path("audiences", computation.key, "list"), notices=notices)
     return context.redirect(
         page_path("audiences", computation.key),
-        notices=[f"“{computation.name}” was created and is being computed.", *warnings],
+        notices=[f"“{computation.name}” was created and is being computed."],
     )
 
 
@@ -135,7 +135,7 @@ def change(context: ContextDependency, key: FromPath[str]) -> Page:
     """Save a changed audience or computed trait. Its key stays."""
     computation = _read(context, _find_status(context, key).computation)
     try:
-        warnings = context.edit(engagement.change_computation(key, lambda _: computation))
+        context.edit(engagement.change_computation(key, lambda _: computation))
     except ConfigurationError as error:
         return _editor(
             context,
@@ -145,7 +145,7 @@ def change(context: ContextDependency, key: FromPath[str]) -> Page:
             is_static=is_static_list(computation),
             status=422,
         )
-    return context.redirect(page_path("audiences", key), notices=[f"“{computation.name}” was saved.", *warnings])
+    return context.redirect(page_path("audiences", key), notices=[f"“{computation.name}” was saved."])
 
 
 @post("/audiences/{key:str}/remove", status_code=200)

@@ -131,8 +131,8 @@ def _destination(context: RequestContext, slug: str) -> Destination:
 
 
 @run_in_executor
-def _save(context: RequestContext, slug: str, key: str, event_map: Mapping[str, str]) -> Sequence[str]:
-    return context.edit(
+def _save(context: RequestContext, slug: str, key: str, event_map: Mapping[str, str]) -> None:
+    context.edit(
         change_destination(
             slug,
             lambda destination: replace(

@@ -211,10 +211,9 @@ def _save(context: RequestContext, slug: str, put: object, current: DestinationF
     assert callable(put)
     destination = find_destination(context.dependencies.workspace(), slug)
     errors, new_filter = read_form(context, current)
-    warnings: Sequence[str] = ()
     if not errors:
         try:
-            warnings = context.edit(change_destination(slug, put(new_filter)))
+            context.edit(change_destination(slug, put(new_filter)))
         except ConfigurationError as error:
             if error.code == "not_found":
                 raise
@@ -225,7 +224,7 @@ def _save(context: RequestContext, slug: str, put: object, current: DestinationF
         return _editor(context, destination, new_filter, errors, status=422)
     return context.redirect(
         page_path("destinations", slug, "filters", saved="1"),
-        notices=[f"“{new_filter.title}” was saved and applies immediately.", *warnings],
+        notices=[f"“{new_filter.title}” was saved and applies immediately."],
     )
 
 

@@ -101,16 +101,16 @@ def save(context: ContextDependency, kind: FromPath[str], slug: FromPath[str]) -
         return _editor(context, control, FormErrors(fields={"path": "Enter a property."}), status=422)
     try:
         if control.action == _ALLOW:
-            warnings = context.edit(remove_control(kind, slug, control.path))
+            context.edit(remove_control(kind, slug, control.path))
         else:
-            warnings = context.edit(set_control(control))
+            context.edit(set_control(control))
     except NotFoundError:
         return context.redirect(_LIST, notices=[f"{control.path} is allowed already."])
     except ConfigurationError as error:
         errors = form_errors_from(error, names=_FIELDS)
         return _editor(context, control, errors, status=422)
     done = DONE.get(control.action, "allowed")
-    return context.redirect(_LIST, notices=[f"{control.path} is {done} from the next event on.", *warnings])
+    return context.redirect(_LIST, notices=[f"{control.path} is {done} from the next event on."])
 
 
 def _typed(context: RequestContext, kind: str, slug: str) -> PropertyControl:

@@ -70,7 +70,7 @@ def create_plan(context: ContextDependency) -> Page:
         if source and not document and not rules:
             return _list(context, FormErrors(fields={"source": _NO_EVENTS}), status=422)
         plan = TrackingPlan(slug="", name=name, rules=sort_rules(rules), created_at=to_iso(dependencies.clock.now()))
-        slug = add_with_new_slug(
+        slug, _ = add_with_new_slug(
             context.edit,
             lambda workspace: new_plan_slug(workspace, name),
             lambda slug: add_plan(replace(plan, slug=slug)),

@@ -86,14 +86,14 @@ class PerkvilleClient:
         await verify_account(self._http, self._settings)
 
     async def mapping_choices(self) -> Sequence[MappingChoice]:
-        """The perks of the business, by title.
+        """The perks of the business and those that events are mapped to, by title.
 
         Raises:
             CredentialsError: Perkville does not accept the token.
             RejectedError: Perkville does not let them be read.
             RetryableError: Perkville cannot be asked at the moment.
         """
-        return await list_mapping_choices(self._http, self._settings)
+        return await list_mapping_choices(self._http, self._perks, self._settings)
 
     async def customer(self, email: str) -> CustomerBalance | None:
         """The customer's connection to the business; None if there is none.
