@@ -67,6 +67,11 @@ def test_a_machine_without_data_is_examined_and_left_as_it_is(tmp_path: Path) ->
     assert everything_in(tmp_path) == {}
 
 
+def test_a_folder_that_cannot_be_looked_at_is_examined_to_the_end(tmp_path: Path) -> None:
+    unreadable = tmp_path / ("x" * 300)  # as a folder of another user, which the tests cannot make if they run as root
+    assert [each.subject for each in report(unreadable)][-1] == "port"
+
+
 def test_a_sound_installation_has_no_fault_and_is_not_changed(data: Path) -> None:
     before = everything_in(data)
     assert faults(report(data)) == {}
@@ -107,11 +112,15 @@ def test_each_fault_has_its_line_and_a_remedy(data: Path, tmp_path: Path) -> Non
         ("store", Health.PROBLEM, {}, damaged, None),
         ("data folder", Health.PROBLEM, {}, tmp_path / "file", None),
     ]
+    remedies = {}
     for subject, health, environment, folder, config in cases:
         diagnoses = report(folder, environment, config=config)
         fault = next(each for each in diagnoses if each.subject == subject and each.health is not Health.OK)
         assert fault.health is health, fault
         assert fault.remedy, fault
+        remedies[subject, folder] = fault.remedy
+    assert "PUNCHCARD_DATABASE_URL" in remedies["store", data]
+    assert "back-up.md" in remedies["store", damaged]
     sound = report(data, certificate(*good))
     assert faults(sound) == {}
 

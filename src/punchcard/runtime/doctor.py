@@ -22,7 +22,7 @@ from punchcard import __version__
 from punchcard.app.assets import Assets
 from punchcard.app.documentation import open_documentation
 from punchcard.clock import SystemClock
-from punchcard.errors import ConfigurationError, PunchcardError
+from punchcard.errors import ConfigurationError, PunchcardError, StorageError
 from punchcard.runtime.assembly import open_store
 from punchcard.runtime.check import run_check
 from punchcard.runtime.data_folder import private_files
@@ -45,6 +45,8 @@ _EARLIEST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _SECRET_CHARACTERS_MIN: Final = 16
 _REQUIREMENT_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _SECONDS: Final = 5.0
+_SERVER_REMEDY: Final = "Check PUNCHCARD_DATABASE_URL, and that the server runs."
+_FILE_REMEDY: Final = "Run this as the user that runs Punchcard. If it is damaged, restore it: docs/how-to/back-up.md."
 _SILENT: Final = timedelta(minutes=5)
 
 
@@ -87,7 +89,8 @@ def diagnose(
     try:
         state = inspect_store(settings)
     except PunchcardError as error:
-        yield problem("store", error.message, "Check PUNCHCARD_DATABASE_URL, and that the server runs.")
+        is_file = isinstance(error, StorageError) and not settings.database_url
+        yield problem("store", error.message, _FILE_REMEDY if is_file else _SERVER_REMEDY)
         yield _port(settings)
         return
     yield from diagnose_store(state)
@@ -164,14 +167,14 @@ def _disk(settings: Settings) -> Iterator[Diagnosis]:
 def _existing(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists."""
     folder = folder.absolute()
-    while not folder.exists():
+    while not os.path.exists(folder):  # unlike `Path.exists`, it takes what may not be read for missing
         folder = folder.parent
     return folder
 
 
 def _data_folder(settings: Settings) -> Iterator[Diagnosis]:
     folder = settings.data
-    if not folder.exists():
+    if not os.path.exists(folder):
         parent = _existing(folder)
         if os.access(parent, os.W_OK | os.X_OK):
             yield ok("data folder", f"{folder} does not exist yet; `punchcard up` creates it")
@@ -223,7 +226,7 @@ def _is_synchronized() -> bool | None:
 
 def _secret_key(settings: Settings) -> Iterator[Diagnosis]:
     if not settings.secret_key:
-        if settings.secret_key_path().exists():
+        if os.path.exists(settings.secret_key_path()):
             yield ok("secret key", f"in {settings.secret_key_path()}; keep a copy apart from the backup of the data")
         return
     if len(settings.secret_key.reveal()) < _SECRET_CHARACTERS_MIN:
@@ -259,7 +262,7 @@ def _tls(settings: Settings) -> Iterator[Diagnosis]:
 
 def _has_log(settings: Settings) -> bool:
     url = settings.event_log_url()
-    return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
+    return not url.startswith("sqlite:///") or os.path.exists(url.removeprefix("sqlite:///"))
 
 
 def _processes(settings: Settings) -> Iterator[Diagnosis]:

@@ -1,5 +1,6 @@
 """What a database is like, found out without creating or migrating anything."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -73,7 +74,7 @@ def inspect_store(settings: Settings) -> StoreState:
 
 
 def _inspect_sqlite(file: Path) -> StoreState:
-    if not file.exists():
+    if not os.path.exists(file):
         return StoreState(revision=None)
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:

@@ -1,6 +1,7 @@
 """The sandbox as a running server: one process, one thread, stopped by SIGTERM or SIGINT."""
 
 import contextlib
+import os
 import signal
 import socket
 import struct
@@ -107,5 +108,7 @@ def _listen(host: str, port: int) -> socket.socket:
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
         )
     except (OSError, OverflowError) as exc:
-        message = f"The sandbox cannot listen on {host} port {port}: {exc}. Choose another --port."
+        errno = exc.errno if isinstance(exc, OSError) and exc.errno else 0
+        cause = os.strerror(errno) if errno > 0 else str(exc)  # the names of hosts have negative ones
+        message = f"The sandbox cannot listen on {host}:{port}: {cause}. Choose another --port."
         raise ConfigurationError(message) from exc
