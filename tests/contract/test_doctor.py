@@ -118,9 +118,10 @@ def test_each_fault_has_its_line_and_a_remedy(data: Path, tmp_path: Path) -> Non
         fault = next(each for each in diagnoses if each.subject == subject and each.health is not Health.OK)
         assert fault.health is health, fault
         assert fault.remedy, fault
-        remedies[subject, folder] = fault.remedy
-    assert "PUNCHCARD_DATABASE_URL" in remedies["store", data]
-    assert "back-up.md" in remedies["store", damaged]
+        remedies[folder.name, subject, *environment] = fault.remedy
+    assert "PUNCHCARD_DATABASE_URL" in remedies["data", "store", "PUNCHCARD_DATABASE_URL"]
+    assert "settings.md" in remedies["data", "store", "PUNCHCARD_LOG_URL"]
+    assert "back-up.md" in remedies["damaged", "store"]
     sound = report(data, certificate(*good))
     assert faults(sound) == {}
 

@@ -45,6 +45,7 @@ _EARLIEST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _SECRET_CHARACTERS_MIN: Final = 16
 _REQUIREMENT_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _SECONDS: Final = 5.0
+_SETTING_REMEDY: Final = "Correct or remove it; docs/reference/settings.md lists all settings."
 _SERVER_REMEDY: Final = "Check PUNCHCARD_DATABASE_URL, and that the server runs."
 _FILE_REMEDY: Final = "Run this as the user that runs Punchcard. If it is damaged, restore it: docs/how-to/back-up.md."
 _SILENT: Final = timedelta(minutes=5)
@@ -69,8 +70,7 @@ def diagnose(
         settings = read_settings(environment, {"data": data})
     except ConfigurationError as error:
         for line in error.message.splitlines():
-            remedy = "Correct or remove it; docs/reference/settings.md lists all settings."
-            yield problem("settings", line, remedy)
+            yield problem("settings", line, _SETTING_REMEDY)
         return
     yield ok("settings", "valid")
     yield from _limits()
@@ -90,7 +90,8 @@ def diagnose(
         state = inspect_store(settings)
     except PunchcardError as error:
         is_file = isinstance(error, StorageError) and not settings.database_url
-        yield problem("store", error.message, _FILE_REMEDY if is_file else _SERVER_REMEDY)
+        remedy = _FILE_REMEDY if is_file else _SERVER_REMEDY
+        yield problem("store", error.message, _SETTING_REMEDY if isinstance(error, ConfigurationError) else remedy)
         yield _port(settings)
         return
     yield from diagnose_store(state)
