@@ -17,7 +17,7 @@ from punchcard.runtime.alerting import AlertLoop
 from punchcard.runtime.settings import read_settings
 from punchcard.store.access.audit import AuditQuery, list_events
 from punchcard.store.operations.alerts import AlertState, list_alerts
-from punchcard.store.operations.heartbeats import Heartbeat, read_heartbeats, write_heartbeat
+from punchcard.store.operations.heartbeats import Heartbeat, expect_process, read_heartbeats, write_heartbeat
 from punchcard.testing.clock import ManualClock
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer
@@ -325,6 +325,29 @@ def test_a_worker_with_a_stalled_loop_is_missing(world: PublicApiServer, tmp_pat
         finally:
             loop.stop()
     assert progress.stalled() == []
+
+
+def test_after_a_stop_no_process_is_missed_before_it_could_report(world: PublicApiServer, tmp_path: Path) -> None:
+    with world.store.unit_of_work() as work:
+        for process in ("worker", "engage"):
+            expect_process(work, process, host="a", now=world.clock.now() - timedelta(days=1))
+    loop = loop_of(world, tmp_path, "worker")
+    loop.start()
+    try:
+        wait_until(lambda: "off" in open_kinds(world), "nobody has looked")
+        assert not open_kinds(world) & {"worker", "engage"}
+        world.clock.advance(61)
+        wait_until(lambda: "engage" in open_kinds(world), "Engage is not missed")
+    finally:
+        loop.stop()
+
+
+def test_what_was_missing_before_a_start_stays_missing(world: PublicApiServer) -> None:
+    with world.store.unit_of_work() as work:
+        expect_process(work, "worker", host="a", now=world.clock.now() - timedelta(days=1))
+    look(world)
+    AlertEvaluator(world.store, clock=world.clock, current=world.watch.newest, start_seconds=60).step()
+    assert "worker" in open_kinds(world)
 
 
 def test_engage_is_missed_once_it_has_work(world: PublicApiServer, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from punchcard.errors import StorageError
 from punchcard.operations.alert_model import Alert, Condition
 from punchcard.operations.alert_texts import describe_alert
 from punchcard.operations.alerts import CONDITIONS, find_by
+from punchcard.operations.process_alerts import PROCESSES
 from punchcard.operations.telemetry import AlertTelemetry
 from punchcard.operations.volume_alerts import VOLUME_CONDITIONS
 from punchcard.store.engine import Store
@@ -150,6 +151,8 @@ class AlertEvaluator:
     Args:
         points_per_unit: What one unit of an item gives, as far as it is known.
         public_url: Where the App is reached, for links in notices.
+        start_seconds: How long processes that start together with this one may take until they report. Until then
+            none is newly missing: what it reported last was before a stop.
     """
 
     def __init__(
@@ -160,7 +163,9 @@ class AlertEvaluator:
         current: Callable[[], Snapshot],
         points_per_unit: PointsPerUnit = lambda _slug, _item: None,
         public_url: str = "",
+        start_seconds: float = 0.0,
     ) -> None:
+        self._started_at = clock.monotonic() + start_seconds
         self._store = store
         self._clock = clock
         self._current = current
@@ -201,7 +206,16 @@ class AlertEvaluator:
                 self._telemetry.condition_failed(kinds=sorted(condition.kinds), error=error)
                 continue
             kinds |= condition.kinds
+        if self._clock.monotonic() < self._started_at:
+            contents = self._without_newly_missing(contents)
         return Findings(contents=[content for content in contents.values() if content.kind in kinds], kinds=kinds)
+
+    def _without_newly_missing(self, contents: Mapping[str, AlertContent]) -> dict[str, AlertContent]:
+        with self._store.reading() as work:
+            existing = open_alerts(work)
+        return {
+            cause: content for cause, content in contents.items() if content.kind not in PROCESSES or cause in existing
+        }
 
     def record(self, findings: Findings, snapshot: Snapshot) -> int:
         """Write down what has changed, with the notices of it; returns how many alerts have changed their state."""

@@ -16,7 +16,7 @@ from punchcard.workspace.snapshot import Snapshot
 
 # What a process reported longer ago says nothing about its machine any more.
 _RECENT: Final = timedelta(hours=1)
-_PROCESSES: Final = {AlertKind.WORKER: "worker", AlertKind.ENGAGE: "engage"}
+PROCESSES: Final = {AlertKind.WORKER: "worker", AlertKind.ENGAGE: "engage"}
 
 
 def find_missing_processes(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
@@ -24,7 +24,7 @@ def find_missing_processes(work: Connection, snapshot: Snapshot, now: datetime) 
     newest: dict[str, datetime] = {}
     for heartbeat in read_heartbeats(work):
         newest[heartbeat.process] = max(heartbeat.seen_at, newest.get(heartbeat.process, heartbeat.seen_at))
-    for kind, process in _PROCESSES.items():
+    for kind, process in PROCESSES.items():
         seen_at = newest.get(process)
         patience = timedelta(minutes=snapshot.alert_rules[kind].threshold)
         if seen_at is not None and now - seen_at >= patience:

@@ -73,6 +73,7 @@ class AlertLoop:
             current=current,
             points_per_unit=self._points.points_per_unit,
             public_url=base_url(settings),
+            start_seconds=_MISSED_AFTER.total_seconds(),
         )
         self._dispatcher = NoticeDispatcher(store, clock=clock, current=current)
         self._stopping = threading.Event()
