@@ -124,10 +124,12 @@ async def full_backlog() -> AsyncIterator[int]:
 
 
 async def test_a_refused_connection_sent_nothing() -> None:
-    async with client_of(f"http://127.0.0.1:{closed_port()}") as client:
+    port = closed_port()
+    async with client_of(f"http://127.0.0.1:{port}") as client:
         with pytest.raises(HttpConnectError) as caught:
             await post(client)
     assert not caught.value.may_be_sent
+    assert str(caught.value) == f"127.0.0.1:{port}: Connection refused"
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70 + ".example"])

@@ -6,6 +6,7 @@ followed, no cookies are kept, and proxies of the environment are not used. The 
 """
 
 import asyncio
+import os
 import re
 import socket
 import ssl
@@ -210,7 +211,9 @@ class HttpClient:
         except TimeoutError as error:
             raise HttpTimeoutError(f"no connection to {self._host} in time", may_be_sent=False) from error
         except (OSError, ssl.SSLError, ValueError) as error:  # a ValueError is that of a name that cannot be one
-            raise HttpConnectError(f"{self._host}: {error}") from error
+            errno = error.errno or 0 if isinstance(error, OSError) else 0
+            cause = os.strerror(errno) if errno > 0 and not isinstance(error, ssl.SSLError) else error
+            raise HttpConnectError(f"{self._host}:{self._port}: {cause}") from error
         self._open.add(connection)
         return connection
 

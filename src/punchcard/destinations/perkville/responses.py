@@ -244,7 +244,8 @@ def error_of_exception(error: HttpError, *, is_write: bool) -> DeliveryError:
     if isinstance(error, TimeoutError):
         return RetryableError(f"Perkville did not answer in time ({name})", code="timeout")
     if isinstance(error, HttpConnectError):
-        return RetryableError(f"Perkville cannot be reached ({name})", code="unreachable")
+        shown = one_line(str(error)[:_SHOWN_MAX])[:WORDS_CHARACTERS_MAX]
+        return RetryableError(f"Perkville cannot be reached ({shown})", code="unreachable")
     return RetryableError(f"the connection to Perkville failed ({name})", code="connection_failed")
 
 

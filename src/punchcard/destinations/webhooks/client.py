@@ -188,7 +188,7 @@ class WebhooksClient:
             return OutcomeUnknownError(f"the connection failed before the response came ({shown})")
         if isinstance(error, TimeoutError):
             return RetryableError(f"no connection in time ({shown})", code="timeout")
-        return RetryableError(f"the receiver cannot be reached ({shown})", code="unreachable")
+        return RetryableError(f"the receiver cannot be reached ({str(error)[:300]})", code="unreachable")
 
 
 def request_body(calls: Sequence[WebhookCall], settings: WebhooksSettings) -> bytes:
