@@ -238,6 +238,13 @@ def test_what_is_not_there_is_shown_on_a_page(owner: FormBrowser, path: str) -> 
     assert (response.status, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
 
 
+def test_the_address_of_a_form_says_to_open_its_page(owner: FormBrowser) -> None:
+    page = owner.get("/destinations/perkville/pause")
+    assert page.status == 405
+    assert "Open the page with that form." in page.text
+    assert "Method Not Allowed" not in page.text
+
+
 def test_a_program_that_asks_for_nothing_known_gets_json(owner: FormBrowser) -> None:
     response = owner.send("GET", "/nothing", headers={"Accept": "application/json"})
     assert (response.status, response.headers["content-type"]) == (404, "application/json")

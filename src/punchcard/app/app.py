@@ -284,8 +284,11 @@ class _Gate:
             return self._error(request, 404, "Page not found", text)
         if isinstance(error, _FormExpiredError):
             return self._error(request, 403, "This form has expired", error.detail)
-        titles = {403: "Not allowed", 405: "Not possible here", 413: "Request too large"}
-        page = self._error(request, error.status_code, titles.get(error.status_code, "Request failed"), error.detail)
+        titles = {403: "Not allowed", 405: "No page of its own", 413: "Request too large"}
+        title = titles.get(error.status_code, "Request failed")
+        # Such as an address that a browser kept from a form.
+        text = "This address takes what a form of the App sends. Open the page with that form."
+        page = self._error(request, error.status_code, title, text if error.status_code == 405 else error.detail)
         page.headers.update(allow_header(error))
         return page
 
