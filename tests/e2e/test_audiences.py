@@ -145,7 +145,8 @@ def test_nested_traits_make_members_and_a_trait_that_nobody_has_is_warned_about_
         traits = {"email": f"{person}@example.com", "address": {"city": city}}
         call = {"type": "identify", "userId": person, "messageId": f"{person}-address", "traits": traits}
         assert product.send("identify", json.dumps(call).encode())[0] == 200
-    wait_until(lambda: profile(product, "user_id:kim/traits?include=address")[1].get("traits"))
+    order(product, "kim", 2)
+    wait_until(lambda: {"address", KEY} <= set(profile(product, "user_id:kim/traits")[1].get("traits", {})))
     path = "/api/spaces/punchcard/audiences"
     texans = {"name": "Texans", "definition": {"query": "trait('address.city') = 'Austin'"}}
     status, made = product.call("POST", path, body=texans)
@@ -278,6 +279,8 @@ def test_a_killed_worker_loses_no_membership(product, sandbox):
 
 
 def test_the_lake_is_queried_in_sql_while_it_is_written(product):
+    order(product, "lou", 8)
+    wait_until(lambda: profile(product, "user_id:lou/traits?include=" + KEY)[1].get("traits"))
     result = command(
         "lake", "query", "SELECT count(*) AS n FROM events WHERE revenue > 0", "--json", "--data", str(product.data)
     )
