@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from punchcard.cli.output import printable
+from punchcard.log.texts import storable_text
 
 PLAIN_WIDTH = 200  # without a terminal nothing wraps, so that each item stays on its line
 T = TypeVar("T")
@@ -43,16 +44,17 @@ def print_json_lines(bodies: Iterable[object]) -> None:
         try:
             line = msgspec.json.encode(body)
         except UnicodeEncodeError:  # the name of a file, which need not be text
-            line = msgspec.json.encode(_as_text(msgspec.to_builtins(body)))
+            line = msgspec.json.encode(_encodable(msgspec.to_builtins(body)))
         print(line.decode())
 
 
-def _as_text(value: object) -> object:
+def _encodable(value: object) -> object:
+    """Return a copy of plain values whose texts can be encoded."""
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        return storable_text(value)
     if isinstance(value, dict):
-        return {_as_text(key): _as_text(item) for key, item in value.items()}
-    return [_as_text(item) for item in value] if isinstance(value, list) else value
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, list) else value
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
