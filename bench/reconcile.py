@@ -28,7 +28,7 @@ from bench.delivery import settings_for
 from bench.report import Figure, show
 from bench.size import size
 from punchcard.clock import SystemClock
-from punchcard.delivery.spare import OwnPermits
+from punchcard.delivery.request_permits import OwnPermits
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.catalog import CATALOG
 from punchcard.operations.reconciliation_runner import (

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.spare import SparePermits
+from punchcard.delivery.request_permits import SparePermits
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.perkville.definition import TRANSACTION
 from punchcard.destinations.perkville.refunds import RefundFollows, RefundRules

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from punchcard.clock import SystemClock
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.retrying import find_retryable, retry
+from punchcard.delivery.operator_retries import find_retryable, retry
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.network import PUBLIC_ONLY, NetworkPolicy
 from punchcard.destinations.port import DeliveryOptions, PartnerClient

@@ -10,7 +10,7 @@ import pytest
 
 from punchcard.cli.running import run
 from punchcard.clock import to_iso
-from punchcard.delivery.retrying import find_retryable, options_by_slug
+from punchcard.delivery.operator_retries import find_retryable, options_by_slug
 from punchcard.store.delivery.pauses import Pause, PauseEnd, last_pause_of, pause, pause_of
 from punchcard.testing.operators import FormBrowser, add_operators
 from punchcard.testing.public_api import PublicApiServer

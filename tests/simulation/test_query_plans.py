@@ -24,7 +24,7 @@ from punchcard.store.delivery.orders import wake_dependents
 from punchcard.store.delivery.sync_results import failed_syncs, keys_of_failed_syncs
 from punchcard.store.delivery.undelivered import attempts_without_response, parked_awards, rejected_awards
 from punchcard.store.delivery.unknown_customers import NO_CONNECTION
-from punchcard.store.delivery.waiting import wake_waiting
+from punchcard.store.delivery.waiting_attributes import wake_waiting
 from punchcard.store.engage import profile_queries, profile_search
 from punchcard.store.engage.engage_tables import advance_due
 from punchcard.store.engage.sync_outcomes import outcome_of

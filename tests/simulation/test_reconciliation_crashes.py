@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from punchcard.delivery.spare import OwnPermits
+from punchcard.delivery.request_permits import OwnPermits
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.errors import StorageError
 from punchcard.operations.reconciliation import DifferenceAction, resolve_differences

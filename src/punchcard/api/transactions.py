@@ -12,7 +12,7 @@ from punchcard.api.errors import bad_request
 from punchcard.api.files import read_format
 from punchcard.api.paging import read_row_cursor
 from punchcard.delivery.doubts import confirm_absent, confirm_performed
-from punchcard.delivery.retrying import dismiss_chosen, find_retryable, options_by_slug, retry
+from punchcard.delivery.operator_retries import dismiss_chosen, find_retryable, options_by_slug, retry
 from punchcard.errors import ConfigurationError
 from punchcard.operations.conflict_resolution import AlreadyResolvedError
 from punchcard.operations.downloads import download

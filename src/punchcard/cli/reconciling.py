@@ -13,7 +13,7 @@ from punchcard.cli.interruption import explained_interruption
 from punchcard.cli.options import unknown_name
 from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
-from punchcard.delivery.spare import OwnPermits
+from punchcard.delivery.request_permits import OwnPermits
 from punchcard.errors import ConfigurationError, PunchcardError
 from punchcard.operations.instants import read_instant
 from punchcard.operations.reconciliation import can_reconcile, request_reconciliation

@@ -11,7 +11,7 @@ from punchcard.cli.confirmation import confirm
 from punchcard.cli.options import unknown_name
 from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
-from punchcard.delivery.retrying import Retryable, find_retryable, options_by_slug, retry
+from punchcard.delivery.operator_retries import Retryable, find_retryable, options_by_slug, retry
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings

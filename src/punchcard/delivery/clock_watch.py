@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from punchcard.clock import EPOCH, Clock
 from punchcard.delivery.retry import LONGEST_WAIT_TRIES, longest_wait_seconds, wait_after_others_seconds
 from punchcard.destinations.port import DeliveryOptions
-from punchcard.store.delivery.waits import correct_waits, end_far_waits, end_requested_waits
+from punchcard.store.delivery.due_times import correct_waits, end_far_waits, end_requested_waits
 
 # Two clocks are not read at one instant, and a network's time moves the clock by less. A lost request that may land
 # within `unknownWaitSeconds` has a margin of seconds.

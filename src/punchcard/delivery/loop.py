@@ -16,8 +16,8 @@ from punchcard.delivery.credential_check import CredentialCheck
 from punchcard.delivery.limit import TokenBucket
 from punchcard.delivery.outcomes import TOO_MANY_REQUESTS, PartnerResult
 from punchcard.delivery.permission import SendingPermission, message_of, unsent
+from punchcard.delivery.request_permits import SparePermits
 from punchcard.delivery.retry import slow_down_seconds
-from punchcard.delivery.spare import SparePermits
 from punchcard.delivery.stages import CompletedAttempt, Cycle, cycle, lease_seconds
 from punchcard.delivery.target import DeliveryTarget
 from punchcard.delivery.telemetry import DeliveryTelemetry

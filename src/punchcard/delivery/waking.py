@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from punchcard.destinations.definition import Capability, Definition
 from punchcard.store.delivery.effects import EffectState, StoredEffect
 from punchcard.store.delivery.orders import wake_dependents
-from punchcard.store.delivery.waiting import wake_waiting
+from punchcard.store.delivery.waiting_attributes import wake_waiting
 
 Outcome = tuple[StoredEffect, EffectState]
 """An effect with its new state."""

@@ -26,9 +26,9 @@ from punchcard.errors import LakeError, StorageError
 from punchcard.events.sequence import EVENTS_PER_RECORD_MAX
 from punchcard.lake.conditions import Value
 from punchcard.lake.data_file import DataFile
-from punchcard.lake.elsewhere import refuse_lake_elsewhere
 from punchcard.lake.id_filters import IdFilters
 from punchcard.lake.lake_event import LakeEvent, LakeResult, event_of_row, read_results
+from punchcard.lake.lake_mismatch import refuse_lake_elsewhere
 from punchcard.lake.lake_queries import LakeQueries
 from punchcard.lake.listing import EventQuery, may_hold, where_clause
 from punchcard.lake.location import LakeLocation

@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from punchcard.clock import Clock
+from punchcard.delivery.request_permits import RequestPermits
 from punchcard.delivery.retry import bounded
-from punchcard.delivery.spare import RequestPermits
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.destinations.definition import Capability
 from punchcard.destinations.port import account_of

@@ -9,7 +9,7 @@ from punchcard.clock import SystemClock
 from punchcard.destinations.port import Finding
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.lake.damage import repair_advice
-from punchcard.lake.elsewhere import LAKE_ELSEWHERE
+from punchcard.lake.lake_mismatch import LAKE_ELSEWHERE
 from punchcard.lake.writer import LakeWriter
 from punchcard.operations.partner_queries import check_connection
 from punchcard.operations.sentences import count_noun

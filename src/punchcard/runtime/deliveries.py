@@ -9,7 +9,7 @@ import structlog
 
 from punchcard.clock import Clock
 from punchcard.delivery.loop import DestinationDelivery
-from punchcard.delivery.spare import SparePermits
+from punchcard.delivery.request_permits import SparePermits
 from punchcard.delivery.target import DeliveryTarget
 from punchcard.errors import StorageError
 from punchcard.runtime.reconciling import reconciliation_runner, target_of

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from punchcard.clock import SystemClock
-from punchcard.delivery.spare import RequestPermits
+from punchcard.delivery.request_permits import RequestPermits
 from punchcard.delivery.stages import DeliveryTarget
 from punchcard.operations.reconciliation_runner import (
     ReconciledDestination,

@@ -21,7 +21,7 @@ from punchcard.app.app import build_app
 from punchcard.clock import Clock, to_micros
 from punchcard.delivery.attempts import SendBefore, perform_attempt
 from punchcard.delivery.outcomes import PartnerResult
-from punchcard.delivery.spare import OwnPermits
+from punchcard.delivery.request_permits import OwnPermits
 from punchcard.delivery.stages import CompletedAttempt, DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.engage.computation_engine import ComputationEngine

@@ -14,7 +14,7 @@ from punchcard.app.bulk import ROWS_MAX, BulkAction, run_bulk
 from punchcard.app.paths import page_path
 from punchcard.app.periods import read_period
 from punchcard.app.request_context import SHOWS_AWARDS, ContextDependency, Page, RequestContext
-from punchcard.delivery.retrying import dismiss_chosen, retry_chosen
+from punchcard.delivery.operator_retries import dismiss_chosen, retry_chosen
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.sentences import count_noun

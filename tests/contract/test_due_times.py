@@ -8,8 +8,8 @@ import pytest
 
 from punchcard.delivery.attempts import SendBefore
 from punchcard.delivery.clock_watch import ClockWatch
+from punchcard.delivery.operator_retries import Retryable, find_retryable, retry
 from punchcard.delivery.retry import longest_wait_seconds
-from punchcard.delivery.retrying import Retryable, find_retryable, retry
 from punchcard.delivery.stages import DeliveryTarget, cycle
 from punchcard.delivery.telemetry import DeliveryTelemetry
 from punchcard.destinations.port import DeliveryOptions

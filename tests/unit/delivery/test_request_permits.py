@@ -3,7 +3,7 @@
 import asyncio
 
 from punchcard.delivery.limit import TokenBucket
-from punchcard.delivery.spare import OwnPermits, SparePermits
+from punchcard.delivery.request_permits import OwnPermits, SparePermits
 from punchcard.testing.clock import ManualClock
 
 

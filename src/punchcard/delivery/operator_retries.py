@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 from punchcard.delivery.retry import longest_wait_seconds
 from punchcard.destinations.port import DeliveryOptions
 from punchcard.store.access import audit
+from punchcard.store.delivery.due_times import UNKNOWN_WAIT, end_waits, overlong_waits
 from punchcard.store.delivery.effects import EffectState, StoredEffect
 from punchcard.store.delivery.ledger import needing_a_person
 from punchcard.store.delivery.operator_actions import dismiss, reopen
 from punchcard.store.delivery.pauses import Pause, PauseEnd, pause_of, resume
-from punchcard.store.delivery.waits import UNKNOWN_WAIT, end_waits, overlong_waits
 from punchcard.workspace.snapshot import Snapshot
 
 
