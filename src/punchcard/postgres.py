@@ -159,7 +159,7 @@ def unreachable_remedy(error: object, setting: str) -> str:
 
 
 def prove_room(execute: Callable[[str], Any]) -> None:
-    """Let the disk of the server prove that it has room, if this user may have temporary tables.
+    """Raise the error of a full disk of the server now, if this user may create temporary tables.
 
     Args:
         execute: Executes a statement in a transaction, and returns a cursor.

@@ -121,7 +121,7 @@ class TraitCondition:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line, every field as it is typed.
+    """A line, every field as it is typed.
 
     Attributes:
         kind: A key of `KINDS`.

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line of a chart, with a value for each bucket.
+    """A line of a chart, with a value for each bucket.
 
     Attributes:
         color: Name of a Tabler color.

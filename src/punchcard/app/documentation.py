@@ -266,7 +266,7 @@ def _anchor(text: str) -> str:
 
 
 def _resolve_links(children: list[Token], folder: str, known: Mapping[str, str]) -> None:
-    """Let links and pictures lead to pages of the App; a link to a file that it does not serve becomes text."""
+    """Resolve links and pictures to pages of the App; a link to a file that it does not serve becomes text."""
     is_left_out = False
     for child in children:
         if child.type == "link_open":

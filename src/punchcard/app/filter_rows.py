@@ -32,7 +32,7 @@ OPERATORS: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class BuilderRow:
-    """One row. `value` is as typed: 100 is a number, true and false are truth values, anything else is text."""
+    """A row. `value` is as typed: 100 is a number, true and false are truth values, anything else is text."""
 
     path: str
     operator: str

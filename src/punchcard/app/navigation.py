@@ -7,7 +7,7 @@ from punchcard.store.access.token_store import Role
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One entry.
+    """An entry.
 
     Attributes:
         needs: Role that is required to see it.

@@ -30,7 +30,7 @@ _ACTIONS, _PAGES = "Actions", "Pages"
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """One result.
+    """A result.
 
     Attributes:
         detail: Secondary text, "" for none.

@@ -10,7 +10,7 @@ from punchcard.workspace.model import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Snippet:
-    """One snippet.
+    """A snippet.
 
     Attributes:
         types: Source types that show this snippet first.

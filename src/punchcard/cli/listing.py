@@ -49,7 +49,7 @@ def print_json_lines(bodies: Iterable[object]) -> None:
 
 
 def _encodable(value: object) -> object:
-    """Return a copy of plain values whose texts can be encoded."""
+    """Return a copy of plain values in which UTF-8 can encode every text."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, dict):

@@ -7,7 +7,7 @@ FAILED = 1
 
 
 def open_closed_streams() -> None:
-    """Let standard streams that the caller has closed lead nowhere.
+    """Open standard streams that the caller has closed, so that what is written to them is discarded.
 
     Otherwise Python has none of them, and the next file that is opened gets their number.
     """

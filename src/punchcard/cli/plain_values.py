@@ -20,7 +20,7 @@ _INTEGER: Final = re.compile(r"[0-9]{1,9}")
 
 
 def read_plain_values(command: Command) -> None:
-    """Let a command and those below it read plain values without pydantic."""
+    """Make a command and its subcommands read plain values without pydantic."""
     for parameter in command.get_params(Context(command)):
         if isinstance(parameter, _TyperParameter):
             descriptor = parameter.type_descriptor

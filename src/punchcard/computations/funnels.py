@@ -26,7 +26,7 @@ _GROWING = (Operator.AT_LEAST, Operator.GREATER_THAN)
 
 @dataclass(frozen=True, kw_only=True)
 class FunnelStep:
-    """One step of a funnel.
+    """A step of a funnel.
 
     Attributes:
         events: Names of its events; several are alternatives.

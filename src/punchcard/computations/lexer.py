@@ -40,7 +40,7 @@ _ESCAPED: Final = re.compile(r"\\([\\'\"])")
 
 
 class Token(NamedTuple):
-    """One token.
+    """A token.
 
     Attributes:
         kind: `name`, `text`, `number`, `date`, `sign` or `end`.

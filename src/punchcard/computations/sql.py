@@ -59,7 +59,7 @@ _ORDER_OF_SPARK: Final = "STRUCT_PACK(a := {0}happened, b := {0}seq)"
 
 @dataclass(frozen=True, kw_only=True)
 class ComputationQuery:
-    """One definition to be computed.
+    """A definition to be computed.
 
     Attributes:
         definition: A condition, or events reduced to a value.

@@ -24,7 +24,7 @@ _FAR_WAITS_EVERY_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class ClockReading:
-    """One look at both clocks.
+    """The readings of both clocks at one moment.
 
     Attributes:
         was_set: True if the wall clock was set since the last look, or if nobody has looked before.

@@ -54,7 +54,7 @@ class CredentialCheck:
             self._due_at = self._clock.monotonic() + wait
 
     def seconds_until_due(self) -> float:
-        """How long there is nothing to do."""
+        """Return how long there is nothing to do."""
         if self._pause is None or self._task is not None:
             return float("inf")
         return 0.0 if self._due_at is None else max(0.0, self._due_at - self._clock.monotonic())

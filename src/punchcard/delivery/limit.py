@@ -29,7 +29,7 @@ class TokenBucket:
             self._per_second = per_second
 
     def available(self) -> int:
-        """How many requests may start now."""
+        """Return how many requests may start now."""
         self._fill()
         if self._clock.monotonic() < self._closed_until:
             return 0
@@ -42,7 +42,7 @@ class TokenBucket:
         self._tokens -= count
 
     def seconds_until_one(self) -> float:
-        """How long until `available` shows at least one."""
+        """Return how long until `available` shows at least one."""
         self._fill()
         closed = max(0.0, self._closed_until - self._clock.monotonic())
         if self._is_unlimited():

@@ -183,7 +183,7 @@ class DestinationDelivery:
                 await _sleep_unless(stopping, _STORAGE_RETRY_SECONDS)
 
     async def _gather(self) -> None:
-        """Let results that come within a moment share the next unit of work: half of those awaited, or 4 ms."""
+        """Gather results for the next unit of work: until half of those awaited are there, or for 4 ms."""
         self._has_many_results.clear()
         if len(self._answered) < len(self._in_flight):
             with suppress(TimeoutError):
@@ -191,7 +191,7 @@ class DestinationDelivery:
                     await self._has_many_results.wait()
 
     async def _join(self, target: DeliveryTarget) -> None:
-        """Let a few results share the unit of work of the next claim, if that comes within a moment."""
+        """Keep a few results for the unit of work of the next claim, if that comes within a moment."""
         has_room = len(self._in_flight) + len(self._answered) < self._concurrency(target)
         if has_room and 0 < len(self._answered) < _MANY:
             with suppress(TimeoutError):

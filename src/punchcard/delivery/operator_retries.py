@@ -43,7 +43,7 @@ class Retryable:
 
 
 def options_by_slug(snapshot: Snapshot) -> dict[str, DeliveryOptions]:
-    """How each configured destination delivers; the defaults for one that has unusable settings."""
+    """Return how each configured destination delivers; the defaults for one that has unusable settings."""
     return {
         slug: DeliveryOptions()
         if destination.invalid is not None

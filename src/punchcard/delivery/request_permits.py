@@ -24,7 +24,7 @@ class RequestPermits(Protocol):
         """Wait until one request may be made."""
 
     def slow_down(self, seconds: float) -> None:
-        """Say that the partner asked for fewer requests."""
+        """Grant no permit for this time, because the partner asked for fewer requests."""
 
 
 class SparePermits:
@@ -54,11 +54,11 @@ class SparePermits:
                 )
 
     def slow_down(self, seconds: float) -> None:
-        """Have deliveries slow down as well."""
+        """Slow deliveries down as well, from the next `grant` on."""
         self._slow_down_seconds = max(seconds, self._slow_down_seconds or 0.0)
 
     def grant(self, bucket: TokenBucket, *, at_most: int) -> None:
-        """Let through as many as the bucket has tokens for.
+        """Grant as many permits as the bucket has tokens for.
 
         Args:
             at_most: What deliveries were offered and did not take.
@@ -93,5 +93,5 @@ class OwnPermits:
         self._bucket.take(1)
 
     def slow_down(self, seconds: float) -> None:
-        """Let nothing through for a while."""
+        """Grant no permit for this time."""
         self._bucket.slow_down(seconds)

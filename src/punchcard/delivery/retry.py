@@ -23,7 +23,7 @@ _SLOW_DOWN_SECONDS = 1.0
 
 
 def wait_seconds(tries: int, *, base_seconds: float, jitter: float, retry_after_seconds: float | None = None) -> float:
-    """How long to wait after the `tries`-th failed try.
+    """Return how long to wait after the `tries`-th failed try.
 
     Args:
         tries: Tries made so far, at least 1.
@@ -68,7 +68,7 @@ def longest_wait_seconds(options: DeliveryOptions) -> float:
 
 
 def check_wait_seconds(checks: int, *, options: DeliveryOptions, jitter: float) -> float:
-    """How long to wait before refused credentials are checked once more.
+    """Return how long to wait before refused credentials are checked once more.
 
     Args:
         checks: How often they were checked in vain.

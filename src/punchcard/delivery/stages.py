@@ -319,7 +319,7 @@ def _described(error: Exception) -> str:
 
 
 def lease_seconds(options: DeliveryOptions) -> float:
-    """How long after its claim a request may still land, whatever becomes of the process that claimed it."""
+    """Return how long after its claim a request may still land, whatever becomes of the process that claimed it."""
     return options.request_timeout_seconds + options.unknown_wait_seconds + _LEASE_MARGIN_SECONDS
 
 

@@ -17,7 +17,7 @@ Outcome = tuple[StoredEffect, EffectState]
 def wake_others(
     work: Connection, destination: str, definition: Definition, outcomes: Sequence[Outcome], *, now: datetime
 ) -> None:
-    """Let the effects that wait for these ones be prepared now.
+    """Make the effects that wait for these ones due now.
 
     Args:
         destination: Slug of the configured destination.

@@ -36,7 +36,7 @@ class EffectContent:
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionStep:
-    """One effect of a correction: what a customer has of the corrected effect is brought to what the content gives.
+    """An effect of a correction: what a customer has of the corrected effect is brought to what the content gives.
 
     Attributes:
         effect_key: Derived from both contents and the step, so that it is the same however often it is planned.

@@ -20,7 +20,7 @@ class FieldType(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SettingField:
-    """One setting of a destination.
+    """A setting of a destination.
 
     Attributes:
         key: Its key on the wire and in files, camelCase.

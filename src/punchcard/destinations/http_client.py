@@ -243,7 +243,7 @@ class HttpClient:
 
 
 def _forget_unsent(sock: socket.socket, seconds: float) -> None:
-    """Let the system forget what it could not send when the connection is closed, and after these seconds.
+    """Make the system discard what it could not send when the connection is closed, and after these seconds.
 
     Otherwise it sends it again and again for minutes, also when this process has ended or is frozen. A network that
     comes back would deliver a request that was given up: an award that was read back as absent, and sent again.

@@ -51,7 +51,7 @@ class OnUnknown(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """One effect as an event plans it: what is to happen, for whom, under which key.
+    """An effect as an event plans it: what is to happen, for whom, under which key.
 
     Holds nothing from the settings that may change before delivery but the item, which is looked up again before the
     effect is sent. An event that brought its own settings keeps them: the configuration's are not its own.
@@ -125,7 +125,7 @@ class DeliveredEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One effect ready to be performed: an intent with its decided amount.
+    """An effect ready to be performed: an intent with its decided amount.
 
     Attributes:
         item: The item to use now.
@@ -205,7 +205,7 @@ class DeliveryOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of a start-up check.
+    """A line of a start-up check.
 
     Attributes:
         ok: False if an operator must act.
@@ -380,7 +380,7 @@ class Partner(Protocol):
         """The calls that a destination with these settings takes: all that its definition supports, or fewer."""
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
-        """How these settings want their effects delivered."""
+        """Return how these settings want their effects delivered."""
 
     def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:
         """The request that `perform` would make, for people to look at: `{"method", "url", "body"}`, no secrets.

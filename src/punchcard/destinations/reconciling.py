@@ -19,7 +19,7 @@ class TransactionStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PartnerTransaction:
-    """One transaction as the partner shows it.
+    """A transaction as the partner shows it.
 
     Attributes:
         effect_key: Its `trans_source_id` or the like, None if it was booked without one.

@@ -18,7 +18,7 @@ _LINE_BREAKS = str.maketrans("", "", "\r\n\t")
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsProblem:
-    """One value that cannot be used.
+    """A value that cannot be used.
 
     Attributes:
         path: Key path from `settings` or `options` on, e.g. `settings.eventMap.Checked In`.

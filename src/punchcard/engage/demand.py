@@ -33,7 +33,7 @@ def has_engage_work(work: Connection, snapshot: Snapshot) -> bool:
 
 
 def request_engage(store: Store) -> None:
-    """Have Engage run from now on, because profiles or a preview were asked for.
+    """Request that Engage runs from now on, because somebody needs profiles or a preview.
 
     Raises:
         StorageError: The store is not available.

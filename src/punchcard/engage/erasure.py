@@ -128,7 +128,7 @@ def erase_for_regulations(
 
 
 def _outdate_other_facts(store: Store, facts: Facts) -> None:
-    """Let facts that other machines have of the time before be discarded instead of used."""
+    """Outdate the facts that other machines have of the time before, so that they discard them."""
     with store.unit_of_work() as work:
         stamp = position_of(work, STAMP)
         if facts.meta().stamp != stamp or not advance(work, STAMP, expected=stamp, to=stamp + 1):

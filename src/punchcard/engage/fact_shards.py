@@ -25,7 +25,7 @@ _Result = TypeVar("_Result")
 
 
 class Shard(Facts, Transactional, Protocol):
-    """One shard of the facts."""
+    """A shard of the facts."""
 
     def take_people(self, profiles: Iterable[int]) -> MovedPeople:
         """Remove merged profiles and return what another shard adds."""
@@ -239,11 +239,11 @@ class FactShards:
         return divided
 
     def _each(self, act: Callable[[Shard], _Result]) -> list[_Result]:
-        """Let all shards do something at the same time; return their results once the last one is done."""
+        """Call a function with each shard, all at the same time; return the results once the last one is done."""
         return self._each_with(lambda part, _: act(part), [None] * self.shards)
 
     def _each_with(self, act: Callable[[Shard, _Own], _Result], own: Sequence[_Own]) -> list[_Result]:
-        """Let each shard do something with what is its own."""
+        """Call a function with each shard and the value that belongs to it, all at the same time."""
         futures = [self._threads.submit(act, part, value) for part, value in zip(self._parts, own, strict=True)]
         wait(futures)  # a shard that goes on while another has failed would write into the next unit of work
         return [future.result() for future in futures]

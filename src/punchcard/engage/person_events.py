@@ -64,7 +64,7 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class PersonEvent(msgspec.Struct, frozen=True, gc=False):
-    """One event with the person it is about.
+    """An event with the person it is about.
 
     Attributes:
         ids: The external ids, strongest first, at least one.

@@ -30,7 +30,7 @@ class EventType(StrEnum):
 
 # Neither struct can be part of a reference cycle, and many of them would keep the garbage collector busy.
 class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
-    """One event as its sender wrote it. Raw members are the sender's JSON text, decoded only where needed."""
+    """An event as its sender wrote it. Raw members are the sender's JSON text, decoded only where needed."""
 
     type: str | None = None
     event: str | None = None
@@ -52,7 +52,7 @@ class WireEvent(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
 
 
 class Event(msgspec.Struct, gc=False):
-    """One valid, normalised event, ready for routing.
+    """A valid, normalised event, ready for routing.
 
     Attributes:
         type: The event's type.

@@ -66,7 +66,7 @@ OTHER_ITEMS: Final = "values"
 
 
 class Observation(NamedTuple):
-    """One value of an event.
+    """A value of an event.
 
     Attributes:
         path: Path below `properties` or `traits`, such as `address.city`; items of a list are `products[].price`.

@@ -48,7 +48,7 @@ def _printable(character: str) -> str:
 
 
 class Token(NamedTuple):
-    """One token.
+    """A token.
 
     Attributes:
         kind: `name`, `text`, `number`, `end`, or the sign or word itself (`and`, `or`, `!`, `null`, `=` …).

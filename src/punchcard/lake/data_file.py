@@ -44,7 +44,7 @@ _MILLIS_MAX = 253_402_300_799_999  # the end of the year 9999
 
 @dataclass(frozen=True, kw_only=True)
 class DataFile:
-    """One complete and durable data file, which may not be in the table yet.
+    """A complete and durable data file, which may not be in the table yet.
 
     Attributes:
         path: Relative to the table's root.

@@ -28,7 +28,7 @@ class LakeResult(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LakeEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One received event with its results.
+    """A received event with its results.
 
     Attributes:
         type: One of the six types, "" for an invalid event.

@@ -47,7 +47,7 @@ class ObjectFiles:
         return connection
 
     def register(self, connection: "duckdb.DuckDBPyConnection") -> None:
-        """Let a connection open the files."""
+        """Make the files readable for a connection."""
         connection.register_filesystem(self._file_system)
 
     def paths(self, files: Sequence[DataFile]) -> list[str]:

@@ -53,7 +53,7 @@ _FILE_RETENTION = timedelta(hours=1)  # how long a reader may use a list of file
 
 
 class ObjectTable:
-    """One process's view of the table; the methods are those of `LakeTable`. For one thread at a time."""
+    """A process's view of the table; the methods are those of `LakeTable`. For one thread at a time."""
 
     def __init__(self, location: LakeLocation, *, clock: Clock | None = None) -> None:
         self.location = location

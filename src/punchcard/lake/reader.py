@@ -322,7 +322,7 @@ class LakeReader:
             yield end, [event_of_row(row) for row in rows]
 
     def count_names(self, selection: EventSelection, *, through: int) -> dict[tuple[str, str | None], int]:
-        """How many of the selected events have each type and name.
+        """Return how many of the selected events have each type and name.
 
         Args:
             through: The last log position wanted.

@@ -107,7 +107,7 @@ def _exclusive_lock(location: LakeLocation, *, dry_run: bool) -> Iterator[None]:
 
 
 class _Repair:
-    """One repair, step by step."""
+    """A repair, step by step."""
 
     def __init__(self, location: LakeLocation, *, clock: Clock, dry_run: bool) -> None:
         self._location = location

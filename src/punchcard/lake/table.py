@@ -34,7 +34,7 @@ class LostRaceError(StorageError):
 
 
 class LakeTable:
-    """One process's view of the table. For one thread at a time.
+    """A process's view of the table. For one thread at a time.
 
     Raises:
         StorageError: From every method: the table cannot be reached.

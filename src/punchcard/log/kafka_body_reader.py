@@ -79,7 +79,7 @@ class KafkaBodyReader:
         self._consumer.close()
 
     def _go_to(self, partition: int, offset: int) -> None:
-        """Let the next message of a partition be the one at an offset, or one a little before it."""
+        """Continue a partition with the message at an offset, or with one a little before it."""
         known = self._next.get(partition)
         if known is not None and known <= offset <= known + _PASSED_OVER_MAX:
             return

@@ -162,7 +162,7 @@ class MoveAfter(Operation, frozen=True, tag="move_after"):
 
 
 class PrepareDivision(Operation, frozen=True, tag="prepare_division", kw_only=True):
-    """Let nobody read by partition until `Divide` with the same name, or `CancelDivision`."""
+    """Stop reading by partition until `Divide` with the same name, or `CancelDivision`."""
 
     name: str
     format: int = FORMAT

@@ -79,7 +79,7 @@ class KafkaReader:
         return self._end
 
     def extend_to(self, end: int) -> None:
-        """Let `peek` go on to an end that another reader has found."""
+        """Extend what `peek` reads to an end that another reader has found."""
         self._end = max(self._end, end)
 
     def peek(self, *, count: int) -> Message | None:

@@ -59,7 +59,7 @@ class PartitionedLog(EventLog, Protocol):
 
 
 class PartitionReader:
-    """One partition of a log, as routing reads it.
+    """A partition of a log, as routing reads it.
 
     Args:
         partition: Number of the partition, from 0.

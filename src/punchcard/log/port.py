@@ -12,7 +12,7 @@ LOG_REPLACED = "log_replaced"
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
-    """One request as accepted by the Tracking API.
+    """A request as accepted by the Tracking API.
 
     Attributes:
         received_at: Microseconds since 1970-01-01 UTC.

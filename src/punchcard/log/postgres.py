@@ -193,7 +193,7 @@ class PostgresEventLog:
         return layout
 
     def check_writes(self) -> None:
-        """Let a temporary table grow in a transaction that may write."""
+        """Grow a temporary table in a transaction that may write: a full disk refuses it."""
         with self._use(self._writer, "written") as connection, connection.transaction():
             prove_room(lambda statement: connection.execute(cast(Any, statement)))
 

@@ -16,7 +16,7 @@ _STATEMENT_SECONDS = 10
 
 
 class PostgresSession:
-    """One connection, opened when it is first used and again after it was lost.
+    """A connection, opened when it is first used and again after it was lost.
 
     Attributes:
         lock: To be held while the session is used.

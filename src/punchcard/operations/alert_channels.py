@@ -38,7 +38,7 @@ class ChannelError(PunchcardError):
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """One notice to send.
+    """A notice to send.
 
     Attributes:
         id: The same in every try, so that receivers can drop repeats.

@@ -13,7 +13,7 @@ from punchcard.workspace.snapshot import Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """One thing that an operator must act on.
+    """A condition that an operator must act on.
 
     Attributes:
         subject: A destination's slug, or an event's name.

@@ -92,7 +92,7 @@ class ConflictView:
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewedStep:
-    """One effect of a correction as it would be sent now.
+    """An effect of a correction as it would be sent now.
 
     Attributes:
         quantity: Signed units; None if they are decided later.
@@ -210,7 +210,7 @@ def correct_to_second(
 
 
 def _prepare_corrections_again(work: Connection, refund: StoredEffect, *, now: datetime) -> None:
-    """Let corrections of a refund's order be decided again that had nothing to do because of what the refund took."""
+    """Requeue corrections of a refund's order that had nothing to correct because of what the refund took."""
     if refund.order_id is None:
         return
     rows = effects_by_order(work, refund.destination, [refund.order_id])

@@ -104,7 +104,7 @@ def pause_destination(
 
 
 def resume_destination(work: Connection, slug: str, *, actor: str, now: datetime) -> bool:
-    """Let a destination deliver again, whatever it was paused for; False if it is not paused.
+    """Resume a destination, whatever it was paused for; False if it is not paused.
 
     Credentials that are still refused pause it again.
     """

@@ -24,7 +24,7 @@ _COMPLETED = (EffectState.DELIVERED, EffectState.REJECTED, EffectState.PARKED)
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage of the pipeline.
+    """A stage of the pipeline.
 
     Attributes:
         status: Status as in the API.

@@ -109,7 +109,7 @@ class MappingChoiceCache:
         return key not in self._cached
 
     async def load(self, destinations: Iterable[RoutedDestination], *, wait_seconds: float) -> None:
-        """Let pages show choices by their titles: read those that are missing or old in the background.
+        """Read the titles of choices that are missing or old in the background, so that pages show them.
 
         Args:
             wait_seconds: How long to wait for choices that were never read. Only the page that starts to read them

@@ -119,7 +119,7 @@ class ReconciliationRunner:
             await _sleep_unless(stopping, self._plan.poll_seconds)
 
     def seconds_until_retry(self) -> float:
-        """How long to leave a partner alone that could not be asked."""
+        """Return how long to leave a partner alone that could not be asked."""
         return max(0.0, self._retry_at - self._clock.monotonic())
 
     async def run_once(self, stopping: asyncio.Event) -> bool:

@@ -24,7 +24,7 @@ _ADDED_UP_MAX: Final = 3_000
 
 @dataclass(frozen=True, kw_only=True)
 class ReconciliationView:
-    """One reconciliation.
+    """A reconciliation.
 
     Attributes:
         counts: How many differences there are, by kind and state.
@@ -46,7 +46,7 @@ class ReconciliationView:
         return sum(number for (_, state), number in self.counts.items() if state == DifferenceState.OPEN)
 
     def by_kind(self, *, open_only: bool = False) -> Counter[str]:
-        """How many differences there are of each kind."""
+        """Return how many differences there are of each kind."""
         kinds: Counter[str] = Counter()
         for (kind, state), number in sorted(self.counts.items()):
             if not open_only or state == DifferenceState.OPEN:
@@ -126,7 +126,7 @@ def view_history(
 
 
 def count_open_differences(work: Connection, destinations: Sequence[str]) -> dict[str, dict[str, int]]:
-    """How many open differences the newest finished reconciliation of each destination has, by kind."""
+    """Return how many open differences the newest finished reconciliation of each destination has, by kind."""
     open_differences: dict[str, dict[str, int]] = {}
     for slug in destinations:
         newest = newest_finished(work, slug)

@@ -246,7 +246,7 @@ def _rate(destination: RoutedDestination) -> float:
 
 
 def _portion_size(destination: RoutedDestination) -> int:
-    """How many awards may be appended at once, and may wait in the outbox beside live ones."""
+    """Return how many awards may be appended at once, and may wait in the outbox beside live ones."""
     rate = _rate(destination)
     return _AWARDS_PER_STEP if rate <= 0 else max(1, min(_AWARDS_PER_STEP, int(rate * _OUTBOX_SECONDS)))
 

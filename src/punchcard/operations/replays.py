@@ -59,7 +59,7 @@ def pause_replay(work: Connection, id: str, destination: str, *, actor: str, now
 
 
 def resume_replay(work: Connection, id: str, destination: str, *, actor: str, now: datetime) -> Replay:
-    """Let a paused replay go on where it was.
+    """Resume a paused replay where it stopped.
 
     Raises:
         NotFoundError: there is no such replay of the destination.

@@ -276,7 +276,7 @@ class SimulatedOrders:
             order.waiting.remove(refund)
 
     def _correct(self, order: _Order, correction: _Correction) -> None:
-        """Let the second content count, as when an operator has decided so."""
+        """Apply the second content, as when an operator decides that it counts."""
         partner, settings = self._destination.partner, self._destination.settings
         first = next((row for row in order.decided if row.effect_key == correction.first_key), None)
         intent = correction.intent

@@ -48,7 +48,7 @@ class Lake(Protocol):
         """The highest log position that the lake holds, 0 if none."""
 
     def count_names(self, selection: EventSelection, *, through: int) -> Mapping[tuple[str, str | None], int]:
-        """How many of the selected events have each type and name."""
+        """Return how many of the selected events have each type and name."""
 
     def split(self, selection: EventSelection, *, through: int, parts: int) -> Sequence[tuple[int, int]]:
         """Stretches of the log that hold the selected events."""
@@ -82,7 +82,7 @@ class SimulationScope:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRow:
-    """One past event that would earn something, as its planning hands it on."""
+    """A past event that would earn something, as its planning hands it on."""
 
     position: int
     index: int

@@ -26,7 +26,7 @@ PERIODS: Final[Mapping[str, timedelta | None]] = {
 
 
 class ExternalId(NamedTuple):
-    """One external id, such as `("email", "ann@example.com")`."""
+    """An external id, such as `("email", "ann@example.com")`."""
 
     type: str
     value: str

@@ -9,7 +9,7 @@ from punchcard.store.routing.event_results import ResultBatch
 
 
 def counts_by_status(results: ResultBatch) -> Counter[tuple[str, str, str]]:
-    """How often each (destination, result, reason) occurs, for metrics; "" where there is none."""
+    """Return how often each (destination, result, reason) occurs, for metrics; "" where there is none."""
     by_number = Counter(number for record in results.records for number in record.results)
     counts: Counter[tuple[str, str, str]] = Counter()
     for number, count in by_number.items():
@@ -19,7 +19,7 @@ def counts_by_status(results: ResultBatch) -> Counter[tuple[str, str, str]]:
 
 
 def count_notes(batch: Batch) -> Counter[tuple[int, str, str]]:
-    """How many events had something converted, by the instant of receipt, source and reason of the note.
+    """Return how many events had something converted, by the instant of receipt, source and reason of the note.
 
     An event counts once for each reason, however many of its values it is about.
     """

@@ -33,7 +33,7 @@ from punchcard.workspace.subject_vault import SubjectVault, is_deleted
 
 @dataclass(frozen=True, slots=True)
 class PlannedEffect:
-    """One event's intent at one destination, with the event's place in the log.
+    """An event's intent at one destination, with the event's place in the log.
 
     Attributes:
         seen_before: True if the message id was seen lately: nothing new may come of it.

@@ -123,7 +123,7 @@ class LakeFeed:
             return self._closed
 
     def close(self) -> None:
-        """Let everyone who waits go on; what is not in the lake yet is brought there at the next start."""
+        """Release every waiting thread; what is not in the lake yet is appended at the next start."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

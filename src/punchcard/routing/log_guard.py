@@ -193,7 +193,7 @@ class LogGuard:
         self._advance(older_than_seconds=_RENEWED_AFTER_SECONDS)
 
     def advance(self, *, at_once: bool = False) -> None:
-        """Let log and store reach the next generation, unless they have done so a moment ago.
+        """Advance log and store to the next generation, unless that was done a moment ago.
 
         Called at once when the last was sent, for a copy that was made a moment before. Raises what `check` does, or
         StorageError if nothing may be sent because log or store is away.

@@ -33,7 +33,7 @@ _EVERYWHERE = b"{}"
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One destination's intent for an event."""
+    """A destination's intent for an event."""
 
     destination: RoutedDestination
     intent: Intent

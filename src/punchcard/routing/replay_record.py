@@ -25,7 +25,7 @@ REPLAY: Final = "replay"
 
 
 class ReplayedEvent(msgspec.Struct, frozen=True, rename="camel"):
-    """One past event in a replay's record.
+    """A past event in a replay's record.
 
     Attributes:
         position: Its own record's place in the log, and `index` its place in that.

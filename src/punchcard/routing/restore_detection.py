@@ -145,7 +145,7 @@ def write_audit(work: Connection, changes: Sequence[object], now: datetime) -> N
 
 
 def _reason_of_doubt(binding: LogBinding, known_generation: int, *, is_behind_lake: bool) -> RecoveryReason | None:
-    """How the store is seen to be older than what has happened since, None if it is not."""
+    """Return how the store is seen to be older than what has happened since, None if it is not."""
     if binding.generation < known_generation:
         return RecoveryReason.GENERATION if binding.generation else RecoveryReason.UNBOUND
     return RecoveryReason.LAKE if is_behind_lake else None

@@ -48,7 +48,7 @@ class Ruled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Step(Protocol):
-    """One step of the rules of a source. It never changes type, message id and times of an event."""
+    """A step of the rules of a source. It never changes type, message id and times of an event."""
 
     @property
     def is_final(self) -> bool:

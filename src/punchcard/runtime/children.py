@@ -30,7 +30,7 @@ class Children:
         self._keepers: list[threading.Thread] = []
 
     def begin(self) -> None:
-        """Let all of them begin, and start each again whenever it ends unexpectedly."""
+        """Begin all of them, and start each again whenever it ends unexpectedly."""
         for child in self._children:
             keeper = threading.Thread(target=child.keep_running, args=(self._stopping,), name="child-keeper")
             keeper.start()

@@ -96,7 +96,7 @@ def run_demo(*, port: int) -> int:
 
 
 def _leave_to_app(config: Path, data: Path) -> None:
-    """Let the App change what the config file of the demo names; a file manages its parts otherwise.
+    """Make what the config file of the demo names editable in the App; otherwise the file manages its parts.
 
     Raises:
         PunchcardError: The command failed; the message is its own.

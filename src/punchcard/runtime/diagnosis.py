@@ -14,7 +14,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """One line of the report.
+    """A line of the report.
 
     Attributes:
         subject: What was looked at.

@@ -61,7 +61,7 @@ class _DirectCycle:
 
 
 class DirectProtocol(LimitedProtocol):
-    """One connection that takes tracking calls without an ASGI task.
+    """A connection that takes tracking calls without an ASGI task.
 
     Args:
         direct: The calls.

@@ -89,7 +89,7 @@ class ForkedProcess:
         _parent_descriptors.update((self._lifeline, self._descriptor))
 
     def begin(self) -> None:
-        """Let the child begin; without effect if it has ended already, which `wait` reports."""
+        """Begin the work of the child; without effect if it has ended already, which `wait` reports."""
         with suppress(BrokenPipeError):
             os.write(self._lifeline, b"1")
 

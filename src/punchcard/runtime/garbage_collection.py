@@ -45,6 +45,6 @@ def _exclude_loaded() -> None:
 
 
 def _include_all() -> None:
-    """Let the last search of the process see everything, so that nothing is reported as leaked."""
+    """Include all objects in the last search of the process, so that none is reported as leaked."""
     if _REPORTS_LEAKS in sys.modules:
         gc.unfreeze()

@@ -66,7 +66,7 @@ OVERLOADED: Final = _refusal(
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection within the limits of its table.
+    """A connection within the limits of its table.
 
     Args:
         accepted: The accepted socket, which must be closed explicitly until there is a transport.

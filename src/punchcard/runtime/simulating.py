@@ -74,7 +74,7 @@ def _plan(task: tuple[EventSelection, int, int]) -> PlannedStretch:
 
 
 def _end_with_parent() -> None:
-    """Have this planning process end when the one that forked it is gone, however that died."""
+    """End this planning process when the one that forked it is gone, however that died."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     parent = os.getppid()

@@ -81,7 +81,7 @@ def is_storage_fault(error: BaseException) -> bool:
 
 
 class Store:
-    """One database, used from several threads; every write goes through `unit_of_work`.
+    """A database, used from several threads; every write goes through `unit_of_work`.
 
     Args:
         url: `sqlite:///path/to/file.db` or `postgresql://user@host/name`.

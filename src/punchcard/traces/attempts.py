@@ -8,7 +8,7 @@ from punchcard.store.delivery.ledger import StoredAttempt
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptTrace:
-    """One HTTP call: sending, or reading back."""
+    """An HTTP call: sending, or reading back."""
 
     number: int
     action: str

@@ -39,7 +39,7 @@ EventPosition = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class SeenEvent:
-    """One event of a list, with its current results."""
+    """An event of a list, with its current results."""
 
     event: LakeEvent
     results: tuple[ResultTrace, ...]
@@ -214,7 +214,7 @@ class EventBrowser:
         before: EventPosition | None = None,
         types: Sequence[str] | None = None,
     ) -> NamedCustomer:
-        """Who is meant, by the newest events that name them; for `events_of` with the same arguments.
+        """Return who is meant, by the newest events that name them; for `events_of` with the same arguments.
 
         Args:
             named: An email, or a user id.

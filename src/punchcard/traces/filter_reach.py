@@ -48,7 +48,7 @@ class FilterReach:
 
 
 def find_reach(before: Workspace, after: Workspace, *, lake: LakeReader, now: datetime) -> list[FilterReach]:
-    """Of each filter that is new or changed and would have dropped events that earn points, how many.
+    """Return how many events that earn points each new or changed filter would have dropped; none if it drops none.
 
     Raises:
         StorageError: the lake cannot be read.

@@ -17,7 +17,7 @@ _NO_DESTINATION = "no_destination"
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayTrace:
-    """One time that an event was replayed.
+    """A replay of an event.
 
     Attributes:
         replay: Id of the replay.

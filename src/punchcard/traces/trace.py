@@ -94,7 +94,7 @@ class ResultTrace:
 
 @dataclass(frozen=True, kw_only=True)
 class EventTrace:
-    """One event as received, and its results.
+    """An event as received, and its results.
 
     Attributes:
         source: Slug of its source, None if its write key was unknown.

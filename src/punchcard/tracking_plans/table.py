@@ -161,7 +161,7 @@ def _property_rows(rule: TrackingPlanRule, schema: Mapping[str, object], prefix:
 
 
 class _Part(NamedTuple):
-    """One name of a path."""
+    """A name of a path."""
 
     name: str
     is_list: bool  # whether the rest of the path is about the items of the list with this name

@@ -12,7 +12,7 @@ from punchcard.workspace.property_controls import CONTROL_KINDS
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class PropertyControl:
-    """One control of one source or destination.
+    """A control of one source or destination.
 
     Attributes:
         scope: `source`, for everything behind it, or `destination`, for what it gets.

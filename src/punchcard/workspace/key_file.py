@@ -96,7 +96,7 @@ class KeyFile:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Let no other process change the keys: of two new keys, only one would be kept.
+        """Lock the keys against other processes: of two new keys, only one would be kept.
 
         Raises:
             ConfigurationError: Another process changes them now, or the folder cannot be written.

@@ -21,7 +21,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One problem.
+    """A problem.
 
     Attributes:
         path: Path of the invalid value, empty for the whole configuration.

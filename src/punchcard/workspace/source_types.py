@@ -10,7 +10,7 @@ DEFAULT_SOURCE_TYPE: Final = "http-api"
 
 @dataclass(frozen=True, kw_only=True)
 class SourceType:
-    """One entry of the catalog."""
+    """An entry of the catalog."""
 
     slug: str
     name: str

@@ -21,7 +21,7 @@ _KINDS: Mapping[type, str] = {
 
 
 class TableReader:
-    """One table of the document. Wrong values are added to `problems` and read as if they were missing.
+    """A table of the document. Wrong values are added to `problems` and read as if they were missing.
 
     Args:
         path: Path of the table.

@@ -62,7 +62,7 @@ def stop(context: ContextDependency, slug: FromPath[str]) -> Page:
 @post("/destinations/{slug:str}/resume", status_code=200)
 @run_in_executor
 def resume(context: ContextDependency, slug: FromPath[str]) -> Page:
-    """Let it deliver again, from a pause or after it was off."""
+    """Resume deliveries, from a pause or after the destination was off."""
     dependencies = context.dependencies
     destination = find_destination(dependencies.workspace(), slug)
     now = dependencies.clock.now()

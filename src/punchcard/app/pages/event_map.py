@@ -33,7 +33,7 @@ _UNMAPPED_SHOWN = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of the map.
+    """A row of the map.
 
     Attributes:
         seen: Number of such events in the last 30 days.

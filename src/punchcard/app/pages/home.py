@@ -94,7 +94,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of the getting started guide."""
+    """A step of the getting started guide."""
 
     title: str
     text: str

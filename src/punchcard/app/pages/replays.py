@@ -127,7 +127,7 @@ def pause(context: ContextDependency, slug: FromPath[str], replay_id: FromPath[s
 @post("/destinations/{slug:str}/replays/{replay_id:str}/resume", status_code=200)
 @run_in_executor
 def resume(context: ContextDependency, slug: FromPath[str], replay_id: FromPath[str]) -> Page:
-    """Let a paused replay go on."""
+    """Resume a paused replay."""
     return _change(context, slug, replay_id, "resume")
 
 

@@ -68,7 +68,7 @@ class CellType(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """A column.
 
     Attributes:
         heading: Heading in the file.

@@ -108,7 +108,7 @@ def import_file(path: Path, *, url: str, write_key: str, mapping: ImportMapping,
 
 
 class _Run:
-    """One run over the file, with its counts and progress."""
+    """A run over the file, with its counts and progress."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from punchcard.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One event of the file.
+    """An event of the file.
 
     Attributes:
         number: Row number: the line for JSON lines, the row as counted by spreadsheets (the heading is row 1) for CSV,

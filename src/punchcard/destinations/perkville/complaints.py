@@ -11,7 +11,7 @@ _MESSAGE_KEYS = ("message", "detail", "error", "error_description", "error_messa
 
 @dataclass(frozen=True, kw_only=True)
 class Complaint:
-    """One thing that Perkville says is wrong.
+    """A problem that Perkville names in a response.
 
     Attributes:
         field: The key it belongs to, "" if none.

@@ -87,7 +87,7 @@ class PerkvillePartner:
         return decide_correction(correction, first, others, rules=_own(settings).refunds, now=now)
 
     def delivery_options(self, settings: object) -> DeliveryOptions:
-        """How these settings want their effects delivered."""
+        """Return how these settings want their effects delivered."""
         return _own(settings).delivery
 
     def preview(self, effect: Effect, settings: object) -> Mapping[str, object]:

@@ -247,7 +247,7 @@ def wait_until_deadline(row: LedgerRow, cause: str, rules: RefundRules, now: dat
 
 
 def waiting(detail: str, seconds: float) -> NotReady:
-    """Let the customer's other effects go first, and look again after some seconds."""
+    """Return that the refund waits: the customer's other effects go first, and it is prepared again in some seconds."""
     return NotReady(
         state="retrying",
         reason=WAITING_FOR_ORDER,

@@ -113,7 +113,7 @@ _CONFLICT = 409
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer, whole.
+    """A complete response.
 
     Attributes:
         body: Its bytes, None if they could not be read to their end.

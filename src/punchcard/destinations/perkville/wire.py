@@ -167,7 +167,7 @@ def _camel(name: str) -> str:
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, but for its host and headers.
+    """A request, but for its host and headers.
 
     Attributes:
         path: From the first slash on, with the query, percent-encoded.
@@ -247,7 +247,7 @@ def patch_connection(wire: Wire, connection_id: str, attributes: Mapping[str, ob
 
 @lru_cache(maxsize=1000)
 def reference(template: str, item_id: str) -> str:
-    """How a request names an object, e.g. `/v2/perks/123456/`."""
+    """Return how a request names an object, e.g. `/v2/perks/123456/`."""
     return template.replace("{id}", item_id)
 
 

@@ -14,7 +14,7 @@ from punchcard.store.values import storable
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEvent:
-    """One change.
+    """A change.
 
     Attributes:
         actor: Who made it: `token <name>`, `config file`, `command line` or `partner endpoint`.
@@ -124,7 +124,7 @@ def newest_of_each(
 
 
 def count_events(work: Connection, query: AuditQuery) -> int:
-    """How many events there are."""
+    """Return how many events there are."""
     return work.scalar(_filtered(select(func.count()).select_from(audit_events), query)) or 0
 
 

@@ -20,7 +20,7 @@ _COLUMNS = [column for column in invitations.c if column is not invitations.c.di
 
 @dataclass(frozen=True, kw_only=True)
 class Invitation:
-    """One invitation that was neither used nor revoked.
+    """An invitation that was neither used nor revoked.
 
     Attributes:
         email: Lower-cased.

@@ -29,7 +29,7 @@ FAILURES_REMEMBERED = timedelta(minutes=15)
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """One person.
+    """A person.
 
     Attributes:
         email: Lower-cased.
@@ -84,7 +84,7 @@ def create_operator(
 
 
 def count_operators(work: Connection) -> int:
-    """How many there are."""
+    """Return how many there are."""
     return work.scalar(select(func.count()).select_from(operators)) or 0
 
 
@@ -172,7 +172,7 @@ def remove_failures(work: Connection, ids: Sequence[int]) -> None:
 
 
 def count_failures(work: Connection, subject: str, *, clock: Clock) -> int:
-    """How many attempts have failed of late."""
+    """Return how many attempts have failed of late."""
     columns = sign_in_failures.c
     now = clock.now()
     query = select(func.count()).where(

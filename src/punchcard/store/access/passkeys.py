@@ -42,7 +42,7 @@ class Credential:
 
 @dataclass(frozen=True, kw_only=True)
 class Passkey:
-    """One passkey.
+    """A passkey.
 
     Attributes:
         name: As its operator calls it.

@@ -36,7 +36,7 @@ class SignInMethod(StoredEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One session.
+    """A session.
 
     Attributes:
         id: Digest of its secret, which does not lead back to the secret.

@@ -23,7 +23,7 @@ _SWITCHED_ON: Final = '"path": "enabled", "before": false, "after": true'
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchedOff:
-    """One time that a destination was switched off.
+    """A disabling of a destination.
 
     Attributes:
         actor: The actor in the audit log.

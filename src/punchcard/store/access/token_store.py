@@ -48,7 +48,7 @@ class Role(StoredEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredToken:
-    """One token, without the token.
+    """A token as it is stored: without its secret.
 
     Attributes:
         last_used_at: To the minute; None if it never was.

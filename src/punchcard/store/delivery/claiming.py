@@ -29,7 +29,7 @@ _HOLDS_UP: Final = timedelta(seconds=20)
 
 
 def _lets_others_pass(table: FromClause) -> ColumnElement[bool]:
-    """That a row leaves its ordering key to others: it waits for its order, or long for its next read-back.
+    """Return the condition that a row lets others pass: it waits for its order, or long for its next read-back.
 
     Awards of a customer do not depend on each other, and a refund of one in doubt waits for it by itself. Attributes
     keep their order: an older value that is sent again must not replace a newer one.

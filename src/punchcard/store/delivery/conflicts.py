@@ -214,7 +214,7 @@ def lock_effect(work: Connection, effect_id: int) -> StoredEffect:
 
 
 def set_corrected_content(work: Connection, effect_id: int, content: str) -> None:
-    """Let another content count for an effect than its own."""
+    """Set the content that counts for an effect instead of its own, as JSON."""
     work.execute(update(effects).where(effects.c.id == effect_id).values(corrected_content=content))
 
 

@@ -92,7 +92,7 @@ def record_absent(work: Connection, effect: StoredEffect, *, detail: str, now: d
 
 
 def _is_in_doubt() -> ColumnElement[bool]:
-    """Of an effect that was perhaps performed, while no request of ours can perform it any more."""
+    """Return the condition that an effect was perhaps performed, and no request of ours can perform it any more."""
     attempts = delivery_attempts.c
     was_read_back = exists().where(
         attempts.effect_id == effects.c.id,

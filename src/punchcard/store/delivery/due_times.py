@@ -53,7 +53,7 @@ def correct_waits(
 def end_far_waits(
     work: Connection, destination: str, *, now: datetime, unknown_due_at: datetime, longest: timedelta
 ) -> int:
-    """Let everything be due that is due later than anything can be meant to be; returns how many."""
+    """End waits that are longer than any wait that Punchcard sets; return their number."""
     is_far = and_(_waiting(destination), effects.c.due_at > now + longest)
     unknown = effects.c.state == EffectState.UNKNOWN
     return _set_due(work, and_(is_far, unknown), unknown_due_at) + _set_due(
@@ -116,7 +116,7 @@ def overlong_waits(
 
 
 def end_waits(work: Connection, effect_ids: Sequence[int], *, due_at: datetime) -> int:
-    """Let waiting effects be due at an earlier time; returns how many."""
+    """Make waiting effects due at an earlier time; return their number."""
     ended = 0
     for start_at in range(0, len(effect_ids), _KEYS_PER_QUERY):
         chunk = effect_ids[start_at : start_at + _KEYS_PER_QUERY]
@@ -130,7 +130,7 @@ def _waiting(destination: str) -> ColumnElement[bool]:
 
 
 def _began_in_future(now: datetime) -> ColumnElement[bool]:
-    """Its newest attempt ended at a time that has not come yet."""
+    """Return the condition that the newest attempt of an effect ended at a time that has not come yet."""
     return exists().where(
         delivery_attempts.c.effect_id == effects.c.id,
         delivery_attempts.c.number == effects.c.attempts,

@@ -17,7 +17,7 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class EarnedEffect:
-    """One award, or its removal. The quantity is signed; 0 while a refund's is not decided."""
+    """An award, or its removal. The quantity is signed; 0 while a refund's is not decided."""
 
     event_name: str
     item: str | None

@@ -115,7 +115,7 @@ OrderingGroup = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredEffect:
-    """One row of the outbox and ledger; quantities are signed decimals.
+    """A row of the outbox and ledger; quantities are signed decimals.
 
     Attributes:
         corrects: Id of the effect that this one corrects, None for any other.

@@ -46,7 +46,7 @@ _IDS_PER_QUERY = 400  # below SQLite's limit of bound variables, also on old bui
 
 @dataclass(frozen=True, kw_only=True)
 class StoredAttempt:
-    """One HTTP call made for an effect."""
+    """An HTTP call made for an effect."""
 
     effect_id: int
     number: int

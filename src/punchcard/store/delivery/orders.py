@@ -72,7 +72,7 @@ class RefusedOrder:
 
 
 def waits_for_order(table: FromClause) -> ColumnElement[bool]:
-    """That a row leaves its ordering key to others until its order has ended."""
+    """Return the condition that a row waits for its order to end, and lets others of its ordering key pass."""
     return and_(table.c.state == EffectState.RETRYING, func.coalesce(table.c.reason, "") == WAITING_FOR_ORDER)
 
 
@@ -176,7 +176,7 @@ def wake_dependents(
     reopened_on_delivery: Collection[str],
     now: datetime,
 ) -> int:
-    """Let effects that depend on an order be prepared again now; returns how many.
+    """Make effects that depend on an order due now, to be prepared again; return their number.
 
     Those that wait for it are due. Those that have ended for one of the reasons are put back in the queue.
 

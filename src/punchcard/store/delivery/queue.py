@@ -30,13 +30,13 @@ _NEXT_DUE = PreparedStatement(
 
 
 def count_due(work: Connection, destination: str, *, now: datetime, count_max: int) -> int:
-    """How many effects of a destination wait to be sent now, `count_max` at most."""
+    """Return how many effects of a destination wait to be sent now, `count_max` at most."""
     (row,) = _COUNT_DUE.rows(work, {"b_destination": destination, "b_now": now, "b_count_max": count_max})
     return int(row.due)
 
 
 def next_due(work: Connection, destination: str) -> datetime | None:
-    """When the next open effect of the destination is due, None if there is none."""
+    """Return when the next open effect of the destination is due, None if there is none."""
     (row,) = _NEXT_DUE.rows(work, {"b_destination": destination})
     instant: datetime | None = row.due_at
     return instant

@@ -35,7 +35,7 @@ class RecoveryReason(StoredEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """One time that the store was found to be older.
+    """A restore: the store was found to be older than log or lake.
 
     Attributes:
         from_position: Routed according to the store.
@@ -137,7 +137,7 @@ def mark_finished(work: Connection, recovery_id: int, *, now: datetime) -> None:
 
 
 def count_in_doubt(work: Connection) -> int:
-    """How many effects still wait to be read back after a restore."""
+    """Return how many effects still wait to be read back after a restore."""
     columns = effects.c
     waiting = select(func.count()).where(columns.is_open == true(), columns.reason == STORE_RESTORED)
     return int(work.scalar(waiting) or 0)

@@ -37,7 +37,7 @@ _ATTRIBUTES = select(effects.c.id, effects.c.customer, effects.c.attributes, eff
 
 
 def wake_waiting(work: Connection, destination: str, customers: Collection[str], *, now: datetime) -> int:
-    """Let what waits for these customers to be known be tried now, parked ones too; returns how many.
+    """Make attributes that wait for these customers to be known due now, parked ones too; return their number.
 
     A parked one stays where it is if a later one has set the same attribute since: the older value must not come back.
     """
@@ -53,7 +53,11 @@ def wake_waiting(work: Connection, destination: str, customers: Collection[str],
 
 
 def _newest_parked(rows: Sequence[Row[*tuple[Any, ...]]]) -> list[int]:
-    """Of effects, newest first, those that are parked for want of a connection and set what no later one sets."""
+    """Return the ids of effects that are parked because the customer was unknown, and set what no later one sets.
+
+    Args:
+        rows: Effects of some customers, newest first.
+    """
     later: dict[str, set[str]] = defaultdict(set)
     parked = []
     for row in rows:

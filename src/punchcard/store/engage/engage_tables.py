@@ -56,7 +56,7 @@ _IS_REFUSED: ColumnElement[bool] = literal_column(
 
 
 class Status(StoredEnum):
-    """Where a computation stands; words as Segment's."""
+    """The status of a computation; words as Segment's."""
 
     PREPARING = "Preparing"  # waits for its first answer, or events are still read in
     COMPUTING = "Computing"  # its definition has changed: computed again
@@ -67,7 +67,7 @@ class Status(StoredEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputationState:
-    """How a computation stands.
+    """The state of a computation.
 
     Attributes:
         fingerprint: Of the definition that the current results are of, "" for none yet.
@@ -208,7 +208,7 @@ def queued(work: Connection, *, destination: str, key: str | None = None) -> int
 
 
 def queue_sizes(work: Connection) -> dict[tuple[str, str, str], int]:
-    """How many wait, by destination, key and what they wait for ("" for their turn)."""
+    """Return how many wait, by destination, key and what they wait for ("" for their turn)."""
     place = (sync_queue.c.destination, sync_queue.c.key)
     waiting = (*place, sync_queue.c.waits_for)
     # Two indexes are read, and no row: a queue may have millions of them.
@@ -246,7 +246,7 @@ def due(work: Connection, *, destination: str, at: datetime, limit: int) -> list
 def advance_due(
     work: Connection, *, destination: str, keys: Collection[str], is_excluding: bool, beyond: datetime, at: datetime
 ) -> int:
-    """Let rows be due at `at` that are due `beyond` what they can wait: their time is of a clock that was wrong.
+    """Make rows due at `at` that are due after `beyond`: no row waits so long, so their clock was wrong.
 
     Args:
         keys: The only computations that are looked at; with `is_excluding`, all others are.

@@ -32,7 +32,7 @@ class MergedProfile:
 
 
 def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits: Sequence[StoredTrait]) -> None:
-    """Let profiles go on for others: ids, history and synced values are now their own.
+    """Merge profiles into others, with their ids, history and synced values.
 
     Args:
         merges: In order; one may be merged into one that is merged in turn.
@@ -61,7 +61,7 @@ def merge_profiles(work: Connection, merges: Sequence[MergedProfile], *, traits:
 
 
 def final_profiles(merges: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """Where each merged profile is in the end, of (profile, merged) in order."""
+    """Return where each merged profile is in the end, of (profile, merged) in order."""
     into = {merged: profile for profile, merged in merges}
     final = {}
     for merged in into:

@@ -23,7 +23,7 @@ _QUARTER_MICROS = 15 * 60 * 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class StoredProfile:
-    """One profile; ids as everybody sees them are `public_id`.
+    """A profile; ids as everybody sees them are `public_id`.
 
     Attributes:
         updated_at: When the recorded last event was received, accurate to `LAST_EVENT_ACCURACY`.
@@ -42,7 +42,7 @@ class StoredProfile:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredExternalId:
-    """One external id of a profile."""
+    """An external id of a profile."""
 
     type: str
     value: str
@@ -147,7 +147,7 @@ def history_of(work: Connection, profile_id: int, *, limit: int) -> list[TraitCh
 
 
 def changes_of(work: Connection, name: str, *, limit: int) -> list[TraitChange]:
-    """Who got or lost a trait last, newest first."""
+    """Return who got or lost a trait last, newest first."""
     query = (
         select(profile_trait_changes)
         .where(profile_trait_changes.c.name == name, profile_trait_changes.c.computation != "")

@@ -29,7 +29,7 @@ _TYPES_MAX = 100
 
 @dataclass(frozen=True, kw_only=True)
 class FoundPerson:
-    """One profile of a list.
+    """A profile of a list.
 
     Attributes:
         ids: Type and value.

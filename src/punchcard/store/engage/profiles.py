@@ -63,7 +63,7 @@ _RECORD_REPEATS = BulkStatement(
 
 
 class StoredTrait(msgspec.Struct, frozen=True, gc=False):
-    """One trait of a profile as it stands.
+    """A trait of a profile as it stands.
 
     Attributes:
         value: JSON text; `null` for a custom trait that was taken away, or a computed one without a value any more.
@@ -159,7 +159,7 @@ def count_with_email(work: Connection, profile_ids: Collection[int]) -> int:
 
 
 def since_of(work: Connection, profile_ids: Collection[int]) -> dict[tuple[str, str], datetime]:
-    """When each external id of these profiles came."""
+    """Return when each external id of these profiles came."""
     since: dict[tuple[str, str], datetime] = {}
     columns = (external_ids.c.type, external_ids.c.value, external_ids.c.created_at)
     for chunk in chunks(profile_ids):
@@ -169,7 +169,7 @@ def since_of(work: Connection, profile_ids: Collection[int]) -> dict[tuple[str, 
 
 
 def merges_of(work: Connection, profile_ids: Collection[int]) -> dict[int, int]:
-    """How many profiles each of these has taken in; those that have not are left out."""
+    """Return how many profiles each of these has taken in; those that have not are left out."""
     merges: dict[int, int] = {}
     for chunk in chunks(profile_ids):
         rows = (
@@ -257,7 +257,7 @@ def traits_of(
 
 
 def keep_traits(work: Connection, traits: Sequence[StoredTrait]) -> None:
-    """Let these traits stand, each in the place of the one that stands."""
+    """Write current traits; each replaces the profile's trait of the same name."""
     added = insert_into(work, profile_traits)
     columns = ("value", "computation", "updated_at", "source", "message_id", "seq", "repeated_at", "repeated_seq")
     changed = added.on_conflict_do_update(
@@ -272,7 +272,7 @@ def add_history(work: Connection, traits: Sequence[StoredTrait]) -> None:
 
 
 def leave_traits_as_custom(work: Connection, name: str) -> None:
-    """Let a computation that is deleted leave its last values as custom traits."""
+    """Turn the last values of a deleted computation into custom traits."""
     work.execute(update(profile_traits).where(profile_traits.c.name == name).values(computation=""))
 
 

@@ -40,7 +40,7 @@ _VALUES_PER_QUERY: Final = 900
 
 
 class UploadStatus(StoredEnum):
-    """Where an upload stands."""
+    """The state of an upload."""
 
     STAGING = "staging"  # the file is being read
     STAGED = "staged"  # read, and not saved yet

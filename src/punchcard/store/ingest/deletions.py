@@ -11,7 +11,7 @@ from punchcard.store.ingest.schema import deletion_requests
 
 @dataclass(frozen=True, kw_only=True)
 class DeletionRequest:
-    """One request.
+    """A request.
 
     Attributes:
         source: Slug of the source that it came through.

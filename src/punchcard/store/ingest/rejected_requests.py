@@ -18,7 +18,7 @@ _CHARACTERS_MAX = {"path": 128, "reason": 64, "message": 500, "network": 64, "us
 
 @dataclass(frozen=True, kw_only=True)
 class RejectedRequest:
-    """One request that was answered with 4xx; nothing of it was taken.
+    """A request that was answered with 4xx; nothing of it was taken.
 
     Attributes:
         source: Slug, "" if no source has the write key, or there was none.
@@ -70,7 +70,7 @@ def read_rejected_requests(work: Connection, source: str) -> list[RejectedReques
 
 
 def count_rejected_requests(work: Connection, *, since: datetime) -> dict[str, int]:
-    """How many of the stored ones each source has ("": of none)."""
+    """Return how many of the stored ones each source has ("": of none)."""
     columns = rejected_requests.c
     rows = work.execute(
         select(columns.source, func.count()).where(columns.received_at >= since).group_by(columns.source)

@@ -13,7 +13,7 @@ from punchcard.store.values import storable
 
 
 class NoticeState(StoredEnum):
-    """Where a notice stands."""
+    """The state of a notice."""
 
     PENDING = "pending"  # waits to be sent
     SENT = "sent"  # the channel has taken it
@@ -32,7 +32,7 @@ class NoticeType(StoredEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredNotice:
-    """One notice to one channel.
+    """A notice to one channel.
 
     Attributes:
         body: JSON of what it says.
@@ -54,7 +54,7 @@ class StoredNotice:
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelHealth:
-    """How it goes with one channel.
+    """How well notices reach a channel.
 
     Attributes:
         pending: How many notices wait.

@@ -15,7 +15,7 @@ from punchcard.store.values import storable
 
 
 class AlertState(StoredEnum):
-    """Where an alert stands."""
+    """The state of an alert."""
 
     RAISED = "raised"  # its cause lasts, and nobody has acknowledged it
     ACKNOWLEDGED = "acknowledged"  # its cause lasts, and an operator has acknowledged it: no reminders
@@ -49,7 +49,7 @@ class AlertContent:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredAlert:
-    """One alert."""
+    """An alert."""
 
     id: int
     state: AlertState

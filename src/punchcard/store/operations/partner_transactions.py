@@ -22,7 +22,7 @@ _PARTNER_ID_CHARACTERS_MAX = 128
 
 @dataclass(frozen=True, kw_only=True)
 class ShownTransaction:
-    """One transaction as a partner has shown it.
+    """A transaction as a partner has shown it.
 
     Attributes:
         effect_key: None if it was booked without one.

@@ -40,7 +40,7 @@ _REMEMBERED = (DifferenceState.ACCEPTED, DifferenceState.DISMISSED)
 
 @dataclass(frozen=True, kw_only=True)
 class NewDifference:
-    """One difference as a comparison has found it.
+    """A difference as a comparison has found it.
 
     Attributes:
         effect_id: Row of the ledger, None if there is none.
@@ -131,7 +131,7 @@ def list_differences(
 
 
 def count_differences(work: Connection, reconciliation_ids: Sequence[int]) -> dict[int, dict[tuple[str, str], int]]:
-    """How many differences each reconciliation has, by kind and state."""
+    """Return how many differences each reconciliation has, by kind and state."""
     counts: dict[int, dict[tuple[str, str], int]] = {reconciliation_id: {} for reconciliation_id in reconciliation_ids}
     columns = reconciliation_differences.c
     grouped = (columns.reconciliation_id, columns.kind, columns.state)

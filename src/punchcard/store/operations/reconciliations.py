@@ -66,7 +66,7 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconciliation:
-    """One comparison of the ledger of a destination with what its partner has booked.
+    """A comparison of the ledger of a destination with what its partner has booked.
 
     Attributes:
         since: Awards for events that were received from here on are compared.
@@ -136,7 +136,7 @@ def list_reconciliations(
 
 
 def count_reconciliations(work: Connection, destination: str) -> int:
-    """How many reconciliations of a destination there are."""
+    """Return how many reconciliations of a destination there are."""
     return count_rows(work, reconciliations, destination)
 
 
@@ -151,7 +151,7 @@ def newest_finished(work: Connection, destination: str) -> Reconciliation | None
 
 
 def newest_scheduled_at(work: Connection, destination: str) -> datetime | None:
-    """When a reconciliation was last begun by the schedule, None if none ever was."""
+    """Return when a reconciliation was last begun by the schedule, None if none ever was."""
     columns = reconciliations.c
     chosen = select(func.max(columns.requested_at)).where(
         columns.destination == destination, columns.requested_by == SCHEDULE

@@ -58,7 +58,7 @@ class ReplaySelection(msgspec.Struct, frozen=True, rename="camel", omit_defaults
 
 
 class SampleEvent(msgspec.Struct, frozen=True, rename="camel"):
-    """One event of a plan, with what it would earn."""
+    """An event of a plan, with what it would earn."""
 
     message_id: str
     event: str
@@ -106,7 +106,7 @@ class ReplayPlan(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """One replay.
+    """A replay.
 
     Attributes:
         done: Events of the plan that were looked at.
@@ -137,7 +137,7 @@ class Replay:
     detail: str = ""
 
     def time_left(self, now: datetime) -> timedelta | None:
-        """How long it will take at the pace since it went on the last time; None if that is not known."""
+        """Return how long it will take at the pace since it went on the last time; None if that is not known."""
         done = self.done - self.done_at_resume
         if self.status is not ReplayStatus.RUNNING or self.resumed_at is None or done <= 0:
             return None

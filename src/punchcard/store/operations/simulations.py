@@ -34,7 +34,7 @@ _UNFINISHED = (SimulationStatus.QUEUED, SimulationStatus.RUNNING)
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """One question what a configuration would have earned.
+    """A simulation of what a configuration would have earned.
 
     Attributes:
         proposal: Settings and filters that differ from the configuration, without secrets.
@@ -100,7 +100,7 @@ def list_simulations(
 
 
 def count_simulations(work: Connection, destination: str) -> int:
-    """How many simulations of a destination there are."""
+    """Return how many simulations of a destination there are."""
     return count_rows(work, simulations, destination)
 
 

@@ -121,7 +121,7 @@ def _replaced(steps: tuple[Step, ...], step: Step) -> tuple[Step, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Regulation:
-    """One regulation.
+    """A regulation.
 
     Attributes:
         source: Slug; "" for all sources.

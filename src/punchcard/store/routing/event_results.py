@@ -31,7 +31,7 @@ class EventStatus(StoredEnum):
 
 
 class EventResult(msgspec.Struct, frozen=True, rename="camel"):
-    """One event's result at one destination, as decided by routing.
+    """An event's result at one destination, as decided by routing.
 
     Attributes:
         destination: Slug, or None for a result before any destination.

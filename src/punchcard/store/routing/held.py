@@ -175,7 +175,7 @@ def results_at(work: Connection, places: Collection[Place]) -> dict[tuple[Place,
 
 
 def count_held(work: Connection) -> list[HeldCount]:
-    """How many events are held, by destination."""
+    """Return how many events are held, by destination."""
     columns = held_events.c
     counts = work.execute(
         select(columns.destination, func.count(), func.min(columns.received_at), func.min(columns.id))
@@ -204,7 +204,7 @@ def count_held_with_key(work: Connection, write_keys: Collection[str]) -> int:
 
 
 def count_held_for(work: Connection, destination: str) -> int:
-    """How many events are held for one destination."""
+    """Return how many events are held for one destination."""
     columns = held_events.c
     chosen = select(func.count()).where(columns.destination == destination, columns.released_at.is_(None))
     return int(work.scalar(chosen) or 0)

@@ -61,7 +61,7 @@ def bind_if_unbound(work: Connection, binding: LogBinding, *, now: datetime) -> 
 
 
 def raise_generation(work: Connection, generation: int) -> None:
-    """Let the store reach this generation, unless it has passed it."""
+    """Raise the generation of the store to this one, unless it is higher already."""
     work.execute(
         update(log_binding)
         .where(log_binding.c.id == _ONLY_ROW, log_binding.c.generation < generation)

@@ -63,7 +63,7 @@ def furthest_position(work: Connection, consumer: str) -> int:
 
 
 def divide_routing(work: Connection) -> int:
-    """Let the consumer of the whole log be that of partition 0; return its position. Repeating it changes nothing.
+    """Make the consumer of the whole log that of partition 0; return its position. Repeating it changes nothing.
 
     A worker that was frozen while it routed the whole log can never advance its position again.
     """

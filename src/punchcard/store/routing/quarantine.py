@@ -16,7 +16,7 @@ _BODIES_MAX = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantinedRecord:
-    """One record, or one event of a record, that was quarantined.
+    """A record, or one event of a record, that was quarantined.
 
     Attributes:
         position: Its place in the log.

@@ -22,7 +22,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class EventReplay:
-    """One time that an event was routed again by a replay.
+    """The routing of an event by a replay.
 
     Attributes:
         original: The place of the event itself in the log.

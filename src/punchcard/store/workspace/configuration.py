@@ -18,7 +18,7 @@ _CURRENT_REVISION = PreparedStatement(  # read for every batch of events
 
 @dataclass(frozen=True, kw_only=True)
 class StoredDocument:
-    """One part of the configuration.
+    """A part of the configuration.
 
     Attributes:
         kind: `workspace`, `source` or `destination`.
@@ -59,7 +59,7 @@ def read_documents(work: Connection) -> Sequence[StoredDocument]:
 
 
 def changed_at(work: Connection, kind: str, slug: str) -> datetime | None:
-    """When a part was last changed, None if there is none."""
+    """Return when a part was last changed, None if there is none."""
     columns = configuration_documents.c
     instant: datetime | None = work.scalar(select(columns.updated_at).where(columns.kind == kind, columns.slug == slug))
     return instant

@@ -13,7 +13,7 @@ from punchcard.store.workspace.schema import configuration_version_parts, config
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigurationVersion:
-    """One version.
+    """A version.
 
     Attributes:
         number: Revision of the configuration that the change led to; numbers rise, with gaps.
