@@ -9,7 +9,7 @@ from punchcard.engage.person_events import UnsyncedCall, read_events
 from punchcard.engage.sync_dispatch import requeue_unsent
 from punchcard.lake.reader import LakeEvent, LakeResult
 from punchcard.operations.alerts import find_alerts
-from punchcard.operations.engagement import list_computation_statuses
+from punchcard.operations.computation_status import list_computation_statuses
 from punchcard.profiles.external_ids import IdReader
 from punchcard.profiles.rules import IdentityRules
 from punchcard.store.engage import engage_tables as stored

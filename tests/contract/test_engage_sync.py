@@ -8,7 +8,7 @@ from sqlalchemy import select
 from punchcard.engage.debounce import CHANGES_PER_MINUTE_MAX
 from punchcard.engage.person_events import UnsyncedCall
 from punchcard.engage.sync_dispatch import requeue_unsent
-from punchcard.operations.engagement import list_computation_statuses
+from punchcard.operations.computation_status import list_computation_statuses
 from punchcard.store.engage.schema import synced
 from punchcard.store.engage.synced import count_cut_lists
 from punchcard.store.engine import Store

@@ -41,10 +41,17 @@ from punchcard.api.paging import COUNT_DEFAULT, Count, Cursor, page
 from punchcard.clock import to_iso
 from punchcard.computations.keys import key_of
 from punchcard.engage.requests import PreviewRequest
-from punchcard.operations import engagement
+from punchcard.operations import computation_actions
 from punchcard.operations.authorship import Authorship, read_authorships
+from punchcard.operations.computation_actions import add_computation, change_computation, remove_computation
+from punchcard.operations.computation_status import (
+    ComputationStatus,
+    add_sync_outcomes,
+    find_computation_status,
+    list_computation_statuses,
+    request_rates,
+)
 from punchcard.operations.definitions import resolve_definition
-from punchcard.operations.engagement import ComputationStatus
 from punchcard.operations.executor import run_in_executor
 from punchcard.store.access.token_store import Role
 from punchcard.store.engage.sync_outcomes import SyncOutcome
@@ -99,7 +106,7 @@ def delete_audience(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """Delete it. Its last values stay on profiles as custom traits."""
-    dependencies.edit(engagement.remove_computation(_find_status(dependencies, "audience", id).computation.key))
+    dependencies.edit(remove_computation(_find_status(dependencies, "audience", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -110,7 +117,7 @@ def resync_audience(
 ) -> dict[str, dict[str, int]]:
     """Queue a sync of everybody, whether or not a value has changed."""
     status = _find_status(dependencies, None, id)
-    count = engagement.resync(
+    count = computation_actions.resync(
         dependencies.store, status, destination=data.destination, actor=dependencies.actor, clock=dependencies.clock
     )
     return {"data": {"queued": count}}
@@ -187,7 +194,7 @@ def delete_computed_trait(
     space_id: FromPath[str], id: FromPath[str], dependencies: Dependencies
 ) -> dict[str, dict[str, str]]:
     """Delete it. Its last values stay on profiles as custom traits."""
-    dependencies.edit(engagement.remove_computation(_find_status(dependencies, "computed_trait", id).computation.key))
+    dependencies.edit(remove_computation(_find_status(dependencies, "computed_trait", id).computation.key))
     return {"data": {"status": "SUCCESS"}}
 
 
@@ -211,8 +218,11 @@ HANDLERS = (
 def _page(
     dependencies: Dependencies, kind: Kind, count: int, cursor: str | None
 ) -> tuple[list[ComputationView], bodies.Pagination]:
-    statuses = engagement.list_computation_statuses(
-        dependencies.store, dependencies.workspace(), kind=kind, rates=engagement.request_rates(dependencies.current())
+    statuses = list_computation_statuses(
+        dependencies.store,
+        dependencies.workspace(),
+        kind=kind,
+        rates=request_rates(dependencies.current()),
     )
     statuses.sort(key=lambda status: status.computation.key)
     page_statuses, pagination = page(statuses, key=lambda status: status.computation.key, count=count, cursor=cursor)
@@ -221,8 +231,8 @@ def _page(
 
 
 def _find_status(dependencies: Dependencies, kind: Kind | None, id: str) -> ComputationStatus:
-    rates = engagement.request_rates(dependencies.current())
-    return engagement.find_computation_status(dependencies.store, dependencies.workspace(), id, kind=kind, rates=rates)
+    rates = request_rates(dependencies.current())
+    return find_computation_status(dependencies.store, dependencies.workspace(), id, kind=kind, rates=rates)
 
 
 def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tuple[ComputationView, list[str]]:
@@ -240,7 +250,7 @@ def _create(dependencies: Dependencies, kind: Kind, data: NewComputation) -> tup
         include_history=data.options.include_historical_data,
         when_removed=data.when_removed,
     )
-    warnings = dependencies.edit(engagement.add_computation(computation))
+    warnings = dependencies.edit(add_computation(computation))
     return _detailed_view(dependencies, _find_status(dependencies, kind, computation.key)), list(warnings)
 
 
@@ -266,7 +276,7 @@ def _update(
         }
         return replace(computation, **{name: value for name, value in values.items() if value is not None})
 
-    warnings = dependencies.edit(engagement.change_computation(key, changed))
+    warnings = dependencies.edit(change_computation(key, changed))
     return _detailed_view(dependencies, _find_status(dependencies, kind, key)), list(warnings)
 
 
@@ -290,7 +300,7 @@ def _text(kind: Kind, definition: DefinitionOrder) -> str:
 def _preview(dependencies: Dependencies, kind: Kind, definition: DefinitionOrder, options: Options) -> PreviewView:
     text = _text(kind, definition)
     request = PreviewRequest(kind, text, options.include_anonymous_users)
-    preview = engagement.preview(dependencies.store, request, clock=dependencies.clock)
+    preview = computation_actions.preview(dependencies.store, request, clock=dependencies.clock)
     if preview.error:
         raise bad_request(preview.error, "definition")
     return PreviewView(
@@ -338,7 +348,7 @@ def _outcome_view(outcome: SyncOutcome) -> OutcomeView:
 
 
 def _detailed_view(dependencies: Dependencies, status: ComputationStatus) -> ComputationView:
-    status = engagement.add_sync_outcomes(dependencies.store, status)
+    status = add_sync_outcomes(dependencies.store, status)
     return computation_view(status, read_authorships(dependencies.store, [status])[status.computation.key])
 
 

@@ -10,8 +10,14 @@ from punchcard.cli.output import printable
 from punchcard.clock import SystemClock
 from punchcard.engage.requests import PreviewRequest
 from punchcard.errors import ConfigurationError
-from punchcard.operations import engagement
+from punchcard.operations import computation_actions
 from punchcard.operations.authorship import read_authorships
+from punchcard.operations.computation_status import (
+    KINDS,
+    ComputationStatus,
+    find_computation_status,
+    list_computation_statuses,
+)
 from punchcard.operations.sentences import count_noun
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
@@ -23,10 +29,10 @@ from punchcard.workspace.model import Workspace
 def list_computations(settings: Settings, *, as_json: bool) -> None:
     """Print all audiences and computed traits, as a table or as JSON lines."""
     with _opened(settings) as (store, workspace):
-        statuses = engagement.list_computation_statuses(store, workspace)
+        statuses = list_computation_statuses(store, workspace)
         authors = read_authorships(store, statuses)
 
-    def body(status: engagement.ComputationStatus) -> object:
+    def body(status: ComputationStatus) -> object:
         from punchcard.api.computations import computation_view
 
         return computation_view(status, authors[status.computation.key])
@@ -35,7 +41,7 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
         statuses,
         columns={
             "key": lambda status: status.computation.key,
-            "kind": lambda status: engagement.KINDS[status.computation.kind],
+            "kind": lambda status: KINDS[status.computation.kind],
             "status": _status,
             "size": lambda status: f"{0 if status.state is None else status.state.size:,}",
             "destinations": lambda status: ", ".join(status.computation.destinations) or "none",
@@ -48,7 +54,7 @@ def list_computations(settings: Settings, *, as_json: bool) -> None:
     )
 
 
-def _status(status: engagement.ComputationStatus) -> str:
+def _status(status: ComputationStatus) -> str:
     detail = [status.state.detail] if status.state is not None and status.state.detail else []
     sentences = detail + [warning for pending in status.pending_syncs for warning in pending.warnings]
     return f"{status.status}: {' '.join(sentences)}" if sentences else status.status
@@ -64,7 +70,7 @@ def preview_definition(settings: Settings, definition: str, *, is_trait: bool, a
     """
     with _opened(settings) as (store, _):
         request = PreviewRequest("computed_trait" if is_trait else "audience", definition, anonymous)
-        result = engagement.preview(store, request, clock=SystemClock())
+        result = computation_actions.preview(store, request, clock=SystemClock())
     if result.error:
         print(f"The definition cannot be computed: {printable(result.error)}", file=sys.stderr)
         return 1
@@ -85,10 +91,12 @@ def resync_computation(settings: Settings, key: str, *, destination: str | None)
         ConfigurationError: There is no such computation, or it has no destinations.
     """
     with _opened(settings) as (store, workspace):
-        status = engagement.find_computation_status(store, workspace, key)
+        status = find_computation_status(store, workspace, key)
         if not status.computation.destinations:
             raise ConfigurationError(f"{key} has no destinations. Add one first.")
-        count = engagement.resync(store, status, destination=destination, actor="command line", clock=SystemClock())
+        count = computation_actions.resync(
+            store, status, destination=destination, actor="command line", clock=SystemClock()
+        )
     print(f"{count_noun(count, 'person', 'people')} queued. `punchcard audience list` shows the progress.")
 
 

@@ -10,7 +10,7 @@ from punchcard.cli.output import printable
 from punchcard.clock import SystemClock, to_iso
 from punchcard.computations.keys import key_of
 from punchcard.errors import ConfigurationError
-from punchcard.operations.engagement import add_computation
+from punchcard.operations.computation_actions import add_computation
 from punchcard.operations.list_uploads import (
     ListUploads,
     NewUpload,

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from punchcard.clock import EPOCH
-from punchcard.operations.engagement import RESYNC_CHANGES, ComputationStatus
+from punchcard.operations.computation_actions import RESYNC_CHANGES
+from punchcard.operations.computation_status import ComputationStatus
 from punchcard.store.access import audit
 from punchcard.store.access.audit import AuditEvent
 from punchcard.store.engine import Store

@@ -6,7 +6,7 @@ from punchcard.computations.funnels import Funnel, split_into_funnel
 from punchcard.computations.parser import parse_audience
 from punchcard.engage.funnel_counts import FunnelCounts, FunnelRequest
 from punchcard.engage.requests import request_funnel
-from punchcard.operations.engagement import ComputationStatus
+from punchcard.operations.computation_status import ComputationStatus
 from punchcard.operations.list_uploads import is_static_list
 from punchcard.store.engine import Store
 from punchcard.workspace.model import Computation

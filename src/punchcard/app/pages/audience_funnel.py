@@ -7,7 +7,7 @@ from punchcard.app.request_context import ContextDependency, Page
 from punchcard.computations.printer import to_text
 from punchcard.engage.funnel_counts import FunnelCounts
 from punchcard.errors import StorageError
-from punchcard.operations.engagement import find_computation_status
+from punchcard.operations.computation_status import find_computation_status
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.funnels import count_funnel, funnel_of
 

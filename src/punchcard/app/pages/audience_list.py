@@ -7,8 +7,7 @@ from litestar import get
 
 from punchcard.app.request_context import ContextDependency, Page, RequestContext
 from punchcard.app.sparkline import draw_sparkline
-from punchcard.operations import engagement
-from punchcard.operations.engagement import ComputationStatus
+from punchcard.operations.computation_status import ComputationStatus, list_computation_statuses, request_rates
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.row_ids import is_row_id
 from punchcard.operations.trends import compute_trends
@@ -50,8 +49,8 @@ class ListPart:
 def list_audiences(context: ContextDependency) -> Page:
     """List audiences and computed traits with size, trend and pending syncs."""
     dependencies, search = context.dependencies, context.query("q")
-    statuses = engagement.list_computation_statuses(
-        dependencies.store, dependencies.workspace(), rates=engagement.request_rates(dependencies.current())
+    statuses = list_computation_statuses(
+        dependencies.store, dependencies.workspace(), rates=request_rates(dependencies.current())
     )
     audiences = _part(context, statuses, "audience", begin=context.query("from"))
     traits = _part(context, statuses, "computed_trait", begin=context.query("traits_from"))

@@ -18,12 +18,20 @@ from punchcard.app.request_context import REQUIRED_ROLE, ContextDependency, Page
 from punchcard.computations.keys import key_of
 from punchcard.engage.requests import Preview, PreviewRequest
 from punchcard.errors import ConfigurationError, StorageError
-from punchcard.operations import engagement
+from punchcard.operations import computation_actions
+from punchcard.operations.computation_actions import add_computation, change_computation, remove_computation
 from punchcard.operations.computation_pictures import (
     READ_MAX,
     DailyChanges,
     count_daily_changes,
     read_distribution,
+)
+from punchcard.operations.computation_status import (
+    ComputationStatus,
+    add_sync_outcomes,
+    find_computation_status,
+    list_members,
+    request_rates,
 )
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.funnels import funnel_of
@@ -62,7 +70,7 @@ def create(context: ContextDependency) -> Page:
     if is_static:
         computation = replace(computation, definition=list_definition(computation.key))
     try:
-        context.edit(engagement.add_computation(computation))
+        context.edit(add_computation(computation))
     except ConfigurationError as error:
         errors = form_errors_from(error)
         return _editor(context, computation, errors, is_new=True, is_static=is_static, status=422)
@@ -80,8 +88,8 @@ def create(context: ContextDependency) -> Page:
 def show_audience(context: ContextDependency, key: FromPath[str]) -> Page:
     """Show status, members, membership changes and syncs of an audience or computed trait."""
     dependencies = context.dependencies
-    status = engagement.add_sync_outcomes(dependencies.store, _find_status(context, key))
-    members = engagement.list_members(dependencies.store, key, limit=_MEMBERS_MAX, clock=dependencies.clock)
+    status = add_sync_outcomes(dependencies.store, _find_status(context, key))
+    members = list_members(dependencies.store, key, limit=_MEMBERS_MAX, clock=dependencies.clock)
     chart = None
     if members.sizes and status.state is not None:
         sizes = [*members.sizes, (dependencies.clock.now(), status.state.size)]
@@ -135,7 +143,7 @@ def change(context: ContextDependency, key: FromPath[str]) -> Page:
     """Save a changed audience or computed trait. Its key stays."""
     computation = _read(context, _find_status(context, key).computation)
     try:
-        context.edit(engagement.change_computation(key, lambda _: computation))
+        context.edit(change_computation(key, lambda _: computation))
     except ConfigurationError as error:
         return _editor(
             context,
@@ -153,7 +161,7 @@ def change(context: ContextDependency, key: FromPath[str]) -> Page:
 def remove(context: ContextDependency, key: FromPath[str]) -> Page:
     """Delete an audience or computed trait. Its last values stay on profiles as custom traits."""
     name = _find_status(context, key).computation.name
-    context.edit(engagement.remove_computation(key))
+    context.edit(remove_computation(key))
     return context.redirect("/audiences", notices=[f"“{name}” was deleted. Its last values stay on profiles."])
 
 
@@ -162,7 +170,7 @@ def remove(context: ContextDependency, key: FromPath[str]) -> Page:
 def resync(context: ContextDependency, key: FromPath[str]) -> Page:
     """Queue a sync of everybody."""
     dependencies = context.dependencies
-    count = engagement.resync(
+    count = computation_actions.resync(
         dependencies.store,
         _find_status(context, key),
         destination=context.field("destination") or None,
@@ -182,9 +190,11 @@ def pause(context: ContextDependency, key: FromPath[str]) -> Page:
     destination = context.field("destination")
     name = context.destination_name(destination)
     if context.field("resume"):
-        engagement.resume(context.dependencies.store, destination)
+        computation_actions.resume(context.dependencies.store, destination)
         return context.redirect(page_path("audiences", key), notices=[f"Syncing to {name} was resumed."])
-    engagement.pause(context.dependencies.store, destination, actor=context.actor, clock=context.dependencies.clock)
+    computation_actions.pause(
+        context.dependencies.store, destination, actor=context.actor, clock=context.dependencies.clock
+    )
     return context.redirect(
         page_path("audiences", key), notices=[f"Syncing to {name} is paused until somebody resumes it."]
     )
@@ -223,7 +233,7 @@ def preview(context: ContextDependency) -> Page:
             kind, after.definition, after.include_anonymous, key=stored.key if stored else "", measures_reach=True
         )
         try:
-            result = engagement.preview(dependencies.store, request, clock=dependencies.clock)
+            result = computation_actions.preview(dependencies.store, request, clock=dependencies.clock)
             problem = result.error
         except (ConfigurationError, StorageError) as error:
             problem = error.message
@@ -239,10 +249,10 @@ def preview(context: ContextDependency) -> Page:
     )
 
 
-def _find_status(context: RequestContext, key: str) -> engagement.ComputationStatus:
+def _find_status(context: RequestContext, key: str) -> ComputationStatus:
     dependencies = context.dependencies
-    rates = engagement.request_rates(dependencies.current())
-    return engagement.find_computation_status(dependencies.store, dependencies.workspace(), key, rates=rates)
+    rates = request_rates(dependencies.current())
+    return find_computation_status(dependencies.store, dependencies.workspace(), key, rates=rates)
 
 
 def _read(context: RequestContext, computation: Computation) -> Computation:

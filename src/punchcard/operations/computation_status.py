@@ -1,17 +1,13 @@
-"""Queries and changes of audiences, computed traits and profiles, shared by App, Public API and CLI."""
+"""The status of audiences and computed traits: state, size, members and syncs, as App, Public API and CLI show them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from punchcard.clock import Clock
-from punchcard.computations.errors import DefinitionError
 from punchcard.engage.call_size import INVALID, TOO_LARGE
-from punchcard.engage.requests import Preview, PreviewRequest, request_preview
 from punchcard.engage.sync_calls import computation_id
-from punchcard.errors import ConfigurationError
 from punchcard.operations.natural_order import natural_key
-from punchcard.store.access import audit
 from punchcard.store.delivery.sync_results import FAILED_MAX, FailedSync
 from punchcard.store.engage import engage_tables, profile_queries, sync_outcomes
 from punchcard.store.engage.engage_tables import ComputationState, Status
@@ -19,34 +15,16 @@ from punchcard.store.engage.profiles import ids_of
 from punchcard.store.engage.synced import count_cut_lists
 from punchcard.store.engine import Store
 from punchcard.workspace.computations import OWN_SOURCES
-from punchcard.workspace.editing import Edit, NotFoundError
+from punchcard.workspace.editing import NotFoundError
 from punchcard.workspace.model import Computation, Workspace
-from punchcard.workspace.part_names import name_destinations, name_parts
-from punchcard.workspace.persistence import parts_by_key
-from punchcard.workspace.problems import Problem
+from punchcard.workspace.part_names import name_destinations
 from punchcard.workspace.snapshot import Snapshot
 
 KINDS = {"audience": "audience", "computed_trait": "computed trait"}
 """Display name of each kind."""
 
-
-def describe_failed_syncs(destination: str, failed: Sequence[FailedSync]) -> str:
-    """Return a sentence about the values that a destination rejected or that are parked, with the newest cause."""
-    count = f"{len(failed):,}" if len(failed) < FAILED_MAX else f"{FAILED_MAX:,} or more"
-    values = "1 value is" if len(failed) == 1 else f"{count} values are"
-    newest = failed[0]
-    cause = newest.detail.rstrip(".") or newest.reason
-    return (
-        f"{values} not at {destination}: rejected or parked. The newest is {newest.value[:_VALUE_CHARACTERS_MAX]} of "
-        f"{newest.email} ({newest.reason}: {cause})."
-    )
-
-
-_VALUE_CHARACTERS_MAX = 100
-RESYNC_CHANGES = '[{"path": "resync", "before": null, "after": true}]'
-"""Changes that the audit log states for a resync: the computation itself does not change."""
-
 _REQUESTS_PER_CALL = 2
+_VALUE_CHARACTERS_MAX = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +127,16 @@ class ComputationStatus:
         return self.state.status if self.state is not None else Status.PREPARING
 
 
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """Some people with a value, and the latest changes; `ids` are the external ids of the people who changed."""
+
+    people: Sequence[profile_queries.Member]
+    ids: Mapping[int, Sequence[tuple[str, str]]]
+    changes: Sequence[profile_queries.TraitChange]
+    sizes: Sequence[tuple[datetime, int]]
+
+
 def list_computation_statuses(
     store: Store, workspace: Workspace, *, kind: str | None = None, rates: Callable[[str], float] | None = None
 ) -> list[ComputationStatus]:
@@ -203,23 +191,6 @@ def list_computation_statuses(
     return statuses
 
 
-def _last_failure(store: Store, slug: str, key: str, waits_for: str) -> str:
-    with store.reading() as work:
-        return engage_tables.last_failure(work, destination=slug, key=key, waits_for=waits_for)
-
-
-def request_rates(snapshot: Snapshot) -> Callable[[str], float]:
-    """Return a function that returns a destination's rate limit in requests per second, 0 for no known limit."""
-
-    def rate(slug: str) -> float:
-        destination = snapshot.destinations.get(slug)
-        if destination is None or destination.invalid is not None:
-            return 0.0
-        return destination.partner.delivery_options(destination.settings).requests_per_second
-
-    return rate
-
-
 def find_computation_status(
     store: Store,
     workspace: Workspace,
@@ -264,132 +235,16 @@ def add_sync_outcomes(store: Store, status: ComputationStatus) -> ComputationSta
     return replace(status, pending_syncs=tuple(pending_syncs))
 
 
-def preview(store: Store, request: PreviewRequest, *, clock: Clock) -> Preview:
-    """Preview a definition: the number of matching people, ten samples, and warnings about likely mistakes.
+def request_rates(snapshot: Snapshot) -> Callable[[str], float]:
+    """Return a function that returns a destination's rate limit in requests per second, 0 for no known limit."""
 
-    Raises:
-        ConfigurationError: The definition is invalid; the context has the `position` of the error.
-        StorageError: Engage does not respond, or the store is unavailable.
-    """
-    try:
-        return request_preview(store, request, clock=clock)
-    except DefinitionError as error:
-        # Same shape as the error that saving the definition raises.
-        problem = Problem(path=(f"{request.kind}s", 0, "definition"), message=error.message)
-        raise ConfigurationError(error.message, problems=(problem,), position=error.position) from error
+    def rate(slug: str) -> float:
+        destination = snapshot.destinations.get(slug)
+        if destination is None or destination.invalid is not None:
+            return 0.0
+        return destination.partner.delivery_options(destination.settings).requests_per_second
 
-
-def resync(store: Store, status: ComputationStatus, *, destination: str | None, actor: str, clock: Clock) -> int:
-    """Queue everybody for a sync, whether or not their value has changed; return the number of people queued.
-
-    Raises:
-        ConfigurationError: The computation is not synced to the destination.
-        StorageError: The store is unavailable.
-    """
-    computation = status.computation
-    if destination is not None and destination not in computation.destinations:
-        name = computation.name or computation.key
-        raise ConfigurationError(f"{name} is not synced to {destination}.", field="destination")
-    count = 0
-    with store.unit_of_work() as work:
-        for slug in (destination,) if destination is not None else computation.destinations:
-            count += engage_tables.enqueue_everybody(
-                work, destination=slug, key=computation.key, at=clock.now(), is_resync=True
-            )
-        audit.record(
-            work,
-            at=clock.now(),
-            actor=actor,
-            kind="change",
-            resource_type=computation.kind,
-            resource_id=computation.key,
-            changes=RESYNC_CHANGES,
-        )
-    return count
-
-
-def pause(store: Store, destination: str, *, actor: str, clock: Clock) -> None:
-    """Pause syncing of audiences and traits to a destination until `resume`. Awards are delivered meanwhile."""
-    with store.unit_of_work() as work:
-        engage_tables.pause(work, destination, at=clock.now(), actor=actor)
-
-
-def resume(store: Store, destination: str) -> None:
-    """Resume syncing to a destination."""
-    with store.unit_of_work() as work:
-        engage_tables.resume(work, destination)
-
-
-def add_computation(computation: Computation) -> Edit:
-    """Return an edit that adds a computation.
-
-    Raises:
-        ConfigurationError: (the edit) Its key is in use.
-    """
-
-    def change(workspace: Workspace) -> Workspace:
-        if any(existing.key == computation.key for existing in workspace.computations):
-            raise ConfigurationError(
-                f"An audience or computed trait with the key {computation.key} exists already. Choose another key.",
-                field="key",
-            )
-        return replace(workspace, computations=(*workspace.computations, computation))
-
-    return change
-
-
-def change_computation(key: str, changed: Callable[[Computation], Computation]) -> Edit:
-    """Return an edit that replaces a computation; its key and kind stay.
-
-    Raises:
-        NotFoundError: (the edit) There is no computation with this key.
-    """
-
-    def change(workspace: Workspace) -> Workspace:
-        if all(computation.key != key for computation in workspace.computations):
-            raise NotFoundError(f"There is no audience or computed trait {key}.")
-        computations = [
-            replace(changed(computation), key=key, kind=computation.kind) if computation.key == key else computation
-            for computation in workspace.computations
-        ]
-        return replace(workspace, computations=tuple(computations))
-
-    return change
-
-
-def remove_computation(key: str) -> Edit:
-    """Return an edit that removes a computation which no other one uses.
-
-    Raises:
-        NotFoundError: (the edit) There is no computation with this key.
-        ConfigurationError: (the edit) Another computation uses it.
-    """
-    from punchcard.computations.model import trait_keys
-    from punchcard.workspace.computations import read_definition
-
-    def change(workspace: Workspace) -> Workspace:
-        remaining = tuple(part for part in workspace.computations if part.key != key)
-        if len(remaining) == len(workspace.computations):
-            raise NotFoundError(f"There is no audience or computed trait {key}.")
-        using = [part for part in remaining if key in trait_keys(read_definition(part))]
-        if using:
-            names = name_parts(parts_by_key(workspace))
-            used = next(names[part.kind, key] for part in workspace.computations if part.key == key)
-            users = ", ".join(names[part.kind, part.key] for part in using)
-            raise ConfigurationError(f"{used} is used by {users}. Change or delete {users} first.", code="in_use")
-        return replace(workspace, computations=remaining)
-
-    return change
-
-
-@dataclass(frozen=True, kw_only=True)
-class Members:
-    """Some people with a value, and the latest changes; `ids` are the external ids of the people who changed."""
-
-    people: Sequence[profile_queries.Member]
-    ids: Mapping[int, Sequence[tuple[str, str]]]
-    changes: Sequence[profile_queries.TraitChange]
-    sizes: Sequence[tuple[datetime, int]]
+    return rate
 
 
 def list_members(store: Store, key: str, *, limit: int, clock: Clock) -> Members:
@@ -407,3 +262,20 @@ def list_members(store: Store, key: str, *, limit: int, clock: Clock) -> Members
             changes=changes,
             sizes=engage_tables.sizes(work, key, since=clock.now() - timedelta(days=30)),
         )
+
+
+def describe_failed_syncs(destination: str, failed: Sequence[FailedSync]) -> str:
+    """Return a sentence about the values that a destination rejected or that are parked, with the newest cause."""
+    count = f"{len(failed):,}" if len(failed) < FAILED_MAX else f"{FAILED_MAX:,} or more"
+    values = "1 value is" if len(failed) == 1 else f"{count} values are"
+    newest = failed[0]
+    cause = newest.detail.rstrip(".") or newest.reason
+    return (
+        f"{values} not at {destination}: rejected or parked. The newest is {newest.value[:_VALUE_CHARACTERS_MAX]} of "
+        f"{newest.email} ({newest.reason}: {cause})."
+    )
+
+
+def _last_failure(store: Store, slug: str, key: str, waits_for: str) -> str:
+    with store.reading() as work:
+        return engage_tables.last_failure(work, destination=slug, key=key, waits_for=waits_for)
