@@ -68,7 +68,7 @@ class Batch:
     items: list[Sequence[Item]] = field(default_factory=list)
     results: list[list[tuple[EventResult, ...]]] = field(default_factory=list)
     planned_effects: list[PlannedEffect] = field(default_factory=list)
-    places: list[tuple[int, int]] = field(default_factory=list)  # of each claim: record number, event number
+    places: list[tuple[int, int]] = field(default_factory=list)  # of each planned effect: record number, event number
     held: list[HeldEvent] = field(default_factory=list)  # that their destination cannot plan now
     message_keys: set[str] = field(default_factory=set)  # new ones, to be remembered once all is committed
     refused_orders: list[RefusedOrder] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Batch:
     transformed: dict[int, dict[bytes, list[int]]] = field(default_factory=dict)  # by their changes, by record
     violations: list[tuple[int, int, Violation]] = field(default_factory=list)  # with record number and event number
 
-    def give(self, decided: Sequence[EventResult]) -> None:
+    def add_decided(self, decided: Sequence[EventResult]) -> None:
         """Add the result of each planned effect."""
         for (record, event), result in zip(self.places, decided, strict=True):
             self.results[record][event] += (result,)
@@ -98,8 +98,8 @@ class Planners:
         self._snapshot: Snapshot | None = None
         self._planners: dict[str, Planner] = {}
 
-    def under(self, snapshot: Snapshot) -> Mapping[str, Planner]:
-        """By write key."""
+    def by_write_key(self, snapshot: Snapshot) -> Mapping[str, Planner]:
+        """Return the planner of each source, by write key."""
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
             zone = snapshot.zone
@@ -194,7 +194,9 @@ def _plan_record(
             results.append(_stopped_results(stopped[event_number], key, seen_now, seen_earlier))
             continue
         try:
-            plan = (planner.under(settings_of(decompress(record))) if has_settings else planner).plan(item)
+            plan = (planner.with_event_settings(settings_of(decompress(record))) if has_settings else planner).plan(
+                item
+            )
         except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
             results.append((internal_error(error),))
             continue

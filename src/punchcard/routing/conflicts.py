@@ -87,7 +87,7 @@ def _destinations_of(planned_effects: Sequence[PlannedEffect]) -> set[str]:
 
 
 def _decide_all(planned_effects: Sequence[PlannedEffect], ledgers: Mapping[str, Ledger]) -> _Decisions:
-    """Decide claims in order; each that is new is added to its ledger, so that the next one meets it."""
+    """Decide planned effects in order; each that is new is added to its ledger, so that the next one meets it."""
     decisions = _Decisions()
     for planned_effect in planned_effects:
         new_effect = _new_effect(planned_effect)
@@ -105,7 +105,7 @@ def _decide_all(planned_effects: Sequence[PlannedEffect], ledgers: Mapping[str, 
 
 
 class LedgerPreview:
-    """Decides claims as `resolve_conflicts` would, and writes nothing: what it has called new is met by later claims.
+    """Decides as `resolve_conflicts` would, but writes nothing: later planned effects meet those that it called new.
 
     Args:
         with_stored: False to begin with an empty ledger, as if nothing had ever been awarded.
@@ -118,7 +118,7 @@ class LedgerPreview:
         self._new: dict[str, Ledger] = {}
 
     def decide(self, work: Connection, planned_effects: Sequence[PlannedEffect]) -> list[EventResult]:
-        """Return what would become of each claim, in order."""
+        """Return the result that each planned effect would have, in order."""
         stored = _load(work, planned_effects) if self._with_stored else {}
         ledgers = {
             slug: self._ledger(stored.get(slug, Ledger(slug)), planned_effects)
@@ -130,7 +130,7 @@ class LedgerPreview:
         return decisions.results
 
     def _ledger(self, ledger: Ledger, planned_effects: Sequence[PlannedEffect]) -> Ledger:
-        """Add what was called new before to what is stored, as far as these claims may meet it."""
+        """Add what was called new before to what is stored, as far as these planned effects may meet it."""
         slug = ledger.destination
         known = self._new.setdefault(slug, Ledger(slug))
         if self._stored_before is not None:

@@ -204,29 +204,33 @@ class Holding:
         replays = {position: _replay_of(record) for position, record in records.items()}
         results: dict[int, EventResult] = {}
         planned_effects: list[PlannedEffect] = []
-        claimed: list[HeldEvent] = []
+        planned_events: list[HeldEvent] = []
         refused: list[RefusedOrder] = []
         events_by_id: dict[int, Event] = {}
         for held in events:
-            event, under = self._read(held, records.get(held.log_position), destination)
+            event, own_destination = self._read(held, records.get(held.log_position), destination)
             if event is None:
                 continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
             is_suppressed = self._suppressions and self._suppressions.is_suppressed(event, held.source)
-            planned = None if is_suppressed else try_plan(event, under, source=held.source, zone=snapshot.zone)
+            planned = (
+                None if is_suppressed else try_plan(event, own_destination, source=held.source, zone=snapshot.zone)
+            )
             if isinstance(planned, RefusedError):
                 if isinstance(order_id := planned.context.get("order_id"), str):
                     refused += refused_orders([(held.destination, order_id, planned.code)], event, held.source)
-                planned = refusal_of(under, planned)
-            if planned is None or (isinstance(planned, Intent) and self._is_for_suppressed(planned, held, under)):
+                planned = refusal_of(own_destination, planned)
+            if planned is None or (
+                isinstance(planned, Intent) and self._is_for_suppressed(planned, held, own_destination)
+            ):
                 planned = suppressed_at(held.destination)
             if isinstance(planned, EventResult):
                 results[held.id] = planned
                 continue
-            claimed.append(held)
+            planned_events.append(held)
             planned_effects.append(
                 PlannedEffect(
-                    planned=Planned(under, planned),
+                    planned=Planned(own_destination, planned),
                     event=event,
                     source=held.source,
                     position=held.log_position,
@@ -238,7 +242,7 @@ class Holding:
         # Events that a restored copy still holds may have been planned and sent by the run that came after it.
         decided = resolve_conflicts(work, planned_effects, now=now, recovery=newest_recovery(work), vault=self._vault)
         record_refusals(work, refused, destinations=snapshot.destinations, now=now)
-        results |= {held.id: result for held, result in zip(claimed, decided, strict=True)}
+        results |= {held.id: result for held, result in zip(planned_events, decided, strict=True)}
         return self._write(work, [held for held in events if held.id in results], events_by_id, results, now)
 
     def _is_for_suppressed(self, intent: Intent, held: HeldEvent, destination: RoutedDestination) -> bool:
@@ -250,6 +254,7 @@ class Holding:
     def _read(
         self, held: HeldEvent, record: HeldRecord | None, destination: RoutedDestination
     ) -> tuple[Event | None, RoutedDestination]:
+        """Return the event, None if it cannot be read, and the destination with the settings that came with it."""
         if record is None:
             return None, destination
         read = _log_record(record)

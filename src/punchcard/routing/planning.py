@@ -80,7 +80,7 @@ class Planner:
         )
         self._asks_consent = any(routed.destination.consent for routed in route.destinations)
         self._shared: dict[tuple[EventType, str | None], Plan] = {}
-        self._under: dict[bytes, Planner] = {}
+        self._by_settings: dict[bytes, Planner] = {}
         stopped = stopped_at_source(route)
         self._stopped = None if stopped is None else Plan((stopped,), is_final=True)
 
@@ -136,19 +136,19 @@ class Planner:
             return Plan((ruled.result,), is_final=True)
         return self.plan(event if ruled is None or ruled.event is None else ruled.event)
 
-    def under(self, settings: bytes) -> "Planner":
-        """The planner of the same source under settings that came with the events.
+    def with_event_settings(self, settings: bytes) -> "Planner":
+        """Return the planner of the same source with settings that came with the events.
 
         Args:
             settings: JSON text of those settings that they replace.
         """
-        known = self._under.get(settings)
+        known = self._by_settings.get(settings)
         if known is None:
             destinations = tuple(with_settings(routed, settings) for routed in self._route.destinations)
             known = Planner(replace(self._route, destinations=destinations), self._zone, rules=self.rules)
-            if len(self._under) >= _SETTINGS_REMEMBERED_MAX:
-                self._under.clear()
-            self._under[settings] = known
+            if len(self._by_settings) >= _SETTINGS_REMEMBERED_MAX:
+                self._by_settings.clear()
+            self._by_settings[settings] = known
         return known
 
     def _filters_leave(self, event: Event) -> bool:

@@ -177,12 +177,12 @@ class LakeReplay:
         """Plan records of which the lake has lost the events, as if they were new: read back, they cannot double."""
         if not records:
             return []
-        planners = self._planners.under(snapshot)
+        planners = self._planners.by_write_key(snapshot)
         batch = plan_batch(records, snapshot, planners=planners, index=MessageIndex(1))
         decided = resolve_conflicts(
             work, batch.planned_effects, now=self._clock.now(), recovery=recovery, vault=self._vault
         )
-        batch.give(decided)
+        batch.add_decided(decided)
         record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=self._clock.now())
         hold_events(work, batch.held, records)
         if batch.replays:

@@ -182,7 +182,7 @@ class Router:
             decided = resolve_conflicts(
                 work, batch.planned_effects, now=now, recovery=self._recovery, vault=self._vault
             )
-            batch.give(decided)
+            batch.add_decided(decided)
             record_refusals(work, batch.refused_orders, destinations=snapshot.destinations, now=now)
             if self._recovery is not None and self._recovery.routed_at is None:
                 add_planned(work, self._recovery.id, planned=_count_planned(decided), not_planned=0)
@@ -255,7 +255,7 @@ class Router:
         return False
 
     def _plan(self, records: Sequence[LogRecord], snapshot: Snapshot, failing: FailingEvents | None) -> Batch:
-        planners = self._planners.under(snapshot)
+        planners = self._planners.by_write_key(snapshot)
         return plan_batch(
             records,
             snapshot,
