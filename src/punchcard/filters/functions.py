@@ -8,7 +8,8 @@ Source: Segment's documentation, "Destination Filters Query Language"; where it 
 import operator
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
@@ -275,3 +276,36 @@ def _class_character(glob: str, place: int) -> tuple[str, int] | None:
         return None
     place += glob.startswith("\\", place)
     return (glob[place], place + 1) if place < len(glob) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the language.
+
+    Attributes:
+        evaluate: Returns the value of a call from those of its arguments; it never raises.
+        arguments: Number of arguments.
+        is_boolean: True if it only returns true or false.
+    """
+
+    evaluate: Callable[..., object]
+    arguments: int
+    is_boolean: bool = False
+
+
+FUNCTIONS: Final[Mapping[str, Function]] = {
+    "contains": Function(contains, 2, is_boolean=True),
+    "length": Function(length, 1),
+    "lowercase": Function(lowercase, 1),
+    "uppercase": Function(uppercase, 1),
+    "snakecase": Function(snakecase, 1),
+    "kebabcase": Function(kebabcase, 1),
+    "titlecase": Function(titlecase, 1),
+    "typeof": Function(type_of, 1),
+    "match": Function(match, 2, is_boolean=True),
+    "bool": Function(to_bool, 1, is_boolean=True),
+    "string": Function(to_string, 1),
+    "number": Function(to_number, 1),
+    "semver": Function(semver, 3, is_boolean=True),
+}
+"""The functions by name, as conditions call them."""

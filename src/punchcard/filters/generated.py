@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Final
 
 from punchcard.filters import functions
+from punchcard.filters.functions import FUNCTIONS
 from punchcard.filters.syntax import (
-    BOOLEAN_FUNCTIONS,
     And,
     Call,
     Comparison,
@@ -22,21 +22,6 @@ from punchcard.filters.syntax import (
     Value,
 )
 
-_FUNCTIONS: Final[dict[str, Callable[..., object]]] = {
-    "contains": functions.contains,
-    "length": functions.length,
-    "lowercase": functions.lowercase,
-    "uppercase": functions.uppercase,
-    "snakecase": functions.snakecase,
-    "kebabcase": functions.kebabcase,
-    "titlecase": functions.titlecase,
-    "typeof": functions.type_of,
-    "match": functions.match,
-    "bool": functions.to_bool,
-    "string": functions.to_string,
-    "number": functions.to_number,
-    "semver": functions.semver,
-}
 _OPERATORS: Final = {"<": functions.less, "<=": functions.less_or_equal}
 _WHOLE_DIGITS_MAX: Final = 300  # larger numbers are infinite, as in the event
 _PLAIN_TEXT_BETWEEN_STARS: Final = re.compile(r"\*?([^*?\[\]\\]*)\*?")
@@ -80,7 +65,7 @@ class Source:
                 return self._comparison(operator, left, right)
             case In(value, among):
                 return self._membership(value, among)
-            case Call(name) if name in BOOLEAN_FUNCTIONS:
+            case Call(name) if FUNCTIONS[name].is_boolean:
                 return self._value(condition)
             case Literal(value):
                 return repr(value is True)
@@ -92,7 +77,7 @@ class Source:
 
         So `!properties.vip` is true unless the value is true; `!lowercase( x )` is true if the result is empty.
         """
-        if isinstance(condition, Call) and condition.name not in BOOLEAN_FUNCTIONS:
+        if isinstance(condition, Call) and not FUNCTIONS[condition.name].is_boolean:
             return f"bool({self._value(condition)})"
         return self.condition(condition)
 
@@ -107,7 +92,7 @@ class Source:
             case Call("match", (text, Literal(str() as glob))):
                 return self._match(text, glob)
             case Call(name, arguments):
-                return f"{self.bind(_FUNCTIONS[name], name)}({', '.join(map(self._value, arguments))})"
+                return f"{self.bind(FUNCTIONS[name].evaluate, name)}({', '.join(map(self._value, arguments))})"
 
     def _comparison(self, operator: str, left: Value, right: Value) -> str:
         if operator in (">", ">="):

@@ -6,9 +6,9 @@ from difflib import get_close_matches
 from typing import Final, TypeVar
 
 from punchcard.filters.fql_lexer import END, NAME, NUMBER, TEXT, ConditionError, Token, tokens_of
+from punchcard.filters.functions import FUNCTIONS
 from punchcard.filters.syntax import (
     COMPARISONS,
-    FUNCTIONS,
     PATH_PARTS_MAX,
     And,
     Call,
@@ -254,7 +254,7 @@ class _Parser:
                 self._expect(",", f"`,` or the `)` of `{name.value}` is expected")
             arguments.append(self._value())
         self._take()
-        expected_count = FUNCTIONS[name.value]
+        expected_count = FUNCTIONS[name.value].arguments
         if len(arguments) != expected_count:
             values = f"{expected_count} value{'s' if expected_count > 1 else ''}"
             raise self.error(f"`{name.value}` takes {values}, here it has {len(arguments)}", at=name)

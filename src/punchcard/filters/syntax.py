@@ -7,25 +7,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-# Number of arguments by name of the function.
-FUNCTIONS: Final = {
-    "contains": 2,
-    "length": 1,
-    "lowercase": 1,
-    "uppercase": 1,
-    "snakecase": 1,
-    "kebabcase": 1,
-    "titlecase": 1,
-    "typeof": 1,
-    "match": 2,
-    "bool": 1,
-    "string": 1,
-    "number": 1,
-    "semver": 3,
-}
-BOOLEAN_FUNCTIONS: Final = frozenset({"contains", "match", "bool", "semver"})
-"""Functions that only return true or false."""
-
 PATH_PARTS_MAX: Final = 100
 COMPARISONS: Final = ("=", "!=", ">=", "<=", ">", "<")
 

@@ -8,8 +8,8 @@ import pytest
 
 from punchcard.filters.actions import ActionError, read_actions
 from punchcard.filters.fql_lexer import ConditionError
+from punchcard.filters.functions import FUNCTIONS
 from punchcard.filters.parser import CONDITION_BYTES_MAX, NESTING_MAX, parse
-from punchcard.filters.syntax import FUNCTIONS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "filters.md").read_text()
 
