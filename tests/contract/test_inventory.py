@@ -32,11 +32,10 @@ EVENTS: tuple[dict[str, Any], ...] = (
 TRAITS = {"userId": "u", "traits": {"email": "ann@example.com", "plan": "gold", "birthday": "1990-01-02"}}
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[PublicApiServer]:
     """A running App with a source schema of two sources."""
-    folder: Path = tmp_path_factory.mktemp("inventory")
-    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as server:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as server:
         add_operators(server)
         server.send(*EVENTS)
         server.send(EVENTS[0], write_key="wk_till")

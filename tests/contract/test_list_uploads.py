@@ -29,10 +29,9 @@ PATH = "/api/spaces/punchcard/audiences/vip"
 FILE = b"Name,E-Mail\nAnn,ann@gym.com\nBen,BEN@gym.com\nBen,ben@gym.com\nCid,nothing\n"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
-    folder = tmp_path_factory.mktemp("lists")
-    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as made:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[PublicApiServer]:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as made:
         add_operators(made)
         event = {"messageId": "m1", "userId": "ann", "event": "Checked In", "properties": {"email": "ann@gym.com"}}
         made.send(event)
@@ -42,12 +41,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def editor(server: PublicApiServer) -> FormBrowser:
     return signed_in(server, "editor")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def viewer(server: PublicApiServer) -> FormBrowser:
     return signed_in(server, "read_only")
 

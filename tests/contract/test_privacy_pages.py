@@ -14,11 +14,10 @@ from punchcard.testing.public_api import PublicApiServer
 DATA_SETS = ("lake", "delivery_details", "profile_history", "profiles", "reports", "audit_log", "rejected_requests")
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[PublicApiServer]:
     """A running App with events of two persons."""
-    folder: Path = tmp_path_factory.mktemp("privacy")
-    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as server:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as server:
         add_operators(server)
         server.send(order(ANN, 1), order(BOB, 2))
         process(server)

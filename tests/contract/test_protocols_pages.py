@@ -25,15 +25,14 @@ write_key = "wk_violations"
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
-    folder: Path = tmp_path_factory.mktemp("protocols")
-    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as opened:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[PublicApiServer]:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as opened:
         add_operators(opened)
         yield opened
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def owner(server: PublicApiServer) -> FormBrowser:
     return signed_in(server, "owner")
 
@@ -82,7 +81,9 @@ def test_plan_is_made_of_events_and_edited_as_a_table(server: PublicApiServer, o
 
 
 def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBrowser) -> None:
-    path = "/protocols/shop"
+    server.send(order("a1"), order("a2"))
+    server.route()
+    path = plan_path(owner, "Shop", source="website")
     source_path = "/sources/website/protocols"
     assert "Shop" in owner.get(source_path).text
     assert owner.post(source_path, action="connect", plan="shop").status == 303
@@ -115,7 +116,7 @@ def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBr
     assert "/events/b1" in events
     assert "/events/c1" in events
     assert "/events/a1" not in events
-    assert "tracking plan shop: Invalid Type: properties.total must be number" in owner.get("/events/c1").text
+    assert "tracking plan shop: Invalid Type: properties.total must be integer" in owner.get("/events/c1").text
     assert "/sources/website/protocols" in owner.get("/events/c1").text
     assert "/destinations/perkville/replays?message_id=c1" in owner.get("/events/c1").text
     blocked = html.unescape(owner.get(source_path).text)

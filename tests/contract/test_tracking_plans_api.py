@@ -33,10 +33,9 @@ eventToPerkMap = { "Order Completed" = "123456", "Checked In" = "123457" }
 SCHEMA = {"properties": {"properties": {"properties": {"total": {"type": "number"}, "order_id": {}, "email": {}}}}}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicApiServer]:
-    folder: Path = tmp_path_factory.mktemp("plans")
-    with PublicApiServer(folder, f"sqlite:///{folder / 'punchcard.db'}", CONFIG) as opened:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[PublicApiServer]:
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as opened:
         yield opened
 
 
