@@ -211,7 +211,7 @@ def test_a_reset_by_an_owner_or_the_command_removes_them(
     mia, nia = Person(world, "mia"), Person(world, "nia")
     mia.add()
     nia.add()
-    Person(world, "ola").add()  # whose passkey remains, so that the sign-in page offers passkeys
+    Person(world, "ola").add()  # her passkey remains, so the sign-in page offers passkeys
     owner = LocalBrowser(world)
     owner.sign_in("owner@acme.example")
     assert owner.post("/settings/team/reset-two-factor", id=mia.operator.id).status == 303

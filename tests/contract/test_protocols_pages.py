@@ -42,6 +42,12 @@ def order(message_id: str, name: str = "Order Completed", **properties: Any) -> 
     return {"event": name, "userId": "ann", "messageId": message_id, "properties": own}
 
 
+def receive(server: PublicApiServer, *calls: dict[str, Any]) -> None:
+    server.send(*calls)
+    server.route()
+    server.feed_lake()
+
+
 def plan_path(owner: FormBrowser, name: str, **form: str) -> str:
     response = owner.post("/protocols", name=name, **form)
     assert response.status == 303, response.text
@@ -49,9 +55,7 @@ def plan_path(owner: FormBrowser, name: str, **form: str) -> str:
 
 
 def test_plan_is_made_of_events_and_edited_as_a_table(server: PublicApiServer, owner: FormBrowser) -> None:
-    server.send(order("a1"), order("a2"))
-    server.route()
-    server.feed_lake()
+    receive(server, order("a1"), order("a2"))
     path = plan_path(owner, "Shop", source="website")
     assert path == "/protocols/shop"
     assert "Order Completed" in owner.get(path).text
@@ -81,15 +85,12 @@ def test_plan_is_made_of_events_and_edited_as_a_table(server: PublicApiServer, o
 
 
 def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBrowser) -> None:
-    server.send(order("a1"), order("a2"))
-    server.route()
+    receive(server, order("a1"), order("a2"))
     path = plan_path(owner, "Shop", source="website")
     source_path = "/sources/website/protocols"
     assert "Shop" in owner.get(source_path).text
     assert owner.post(source_path, action="connect", plan="shop").status == 303
-    server.send(order("b1", total="9"), order("b2", name="Odd"))
-    server.route()
-    server.feed_lake()
+    receive(server, order("b1", total="9"), order("b2", name="Odd"))
     preview = owner.post(source_path, action="preview", **{"track.violations": "BLOCK", "unplanned_events": "BLOCK"})
     assert preview.status == 200
     assert "2 of 4 events would have been blocked" in " ".join(preview.text.split())
@@ -105,9 +106,7 @@ def test_plan_is_enforced_after_a_preview(server: PublicApiServer, owner: FormBr
     settings = server.request("GET", "/api/sources/website/settings").json()["data"]["settings"]
     assert (settings["track"]["allowEventOnViolations"], settings["forwardingViolationsTo"]) == (False, "violations")
 
-    server.send(order("c1", total="9"))
-    server.route()
-    server.feed_lake()
+    receive(server, order("c1", total="9"))
     violations = owner.get("/protocols/shop/violations").text
     link = next(
         part.split('"')[0] for part in violations.split('href="') if part.startswith("/events?") and "total" in part

@@ -203,7 +203,7 @@ class ForwardedApp:
         # A refused event is recorded too: its reason is visible, and routing decides the same.
         await self._append(write_key, PARTNER, [record])
         planner = Planner(route, snapshot.zone, rules=compile_source_rules(route))
-        self._refuse_if_not_awarded(record, planner.with_event_settings(settings_of(record)))
+        self._refuse_if_not_awarded(record, planner.with_settings(settings_of(record)))
         await self._refuse_if_paused(account.slug)
         return _ACCEPTED
 

@@ -194,9 +194,7 @@ def _plan_record(
             results.append(_stopped_results(stopped[event_number], key, seen_now, seen_earlier))
             continue
         try:
-            plan = (planner.with_event_settings(settings_of(decompress(record))) if has_settings else planner).plan(
-                item
-            )
+            plan = (planner.with_settings(settings_of(decompress(record))) if has_settings else planner).plan(item)
         except Exception as error:  # noqa: BLE001  # whatever one event makes of our code, the others go on
             results.append((internal_error(error),))
             continue

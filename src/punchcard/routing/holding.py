@@ -208,21 +208,17 @@ class Holding:
         refused: list[RefusedOrder] = []
         events_by_id: dict[int, Event] = {}
         for held in events:
-            event, own_destination = self._read(held, records.get(held.log_position), destination)
+            event, routed = self._read(held, records.get(held.log_position), destination)
             if event is None:
                 continue  # its detail stays: it cannot be read here
             events_by_id[held.id] = event
             is_suppressed = self._suppressions and self._suppressions.is_suppressed(event, held.source)
-            planned = (
-                None if is_suppressed else try_plan(event, own_destination, source=held.source, zone=snapshot.zone)
-            )
+            planned = None if is_suppressed else try_plan(event, routed, source=held.source, zone=snapshot.zone)
             if isinstance(planned, RefusedError):
                 if isinstance(order_id := planned.context.get("order_id"), str):
                     refused += refused_orders([(held.destination, order_id, planned.code)], event, held.source)
-                planned = refusal_of(own_destination, planned)
-            if planned is None or (
-                isinstance(planned, Intent) and self._is_for_suppressed(planned, held, own_destination)
-            ):
+                planned = refusal_of(routed, planned)
+            if planned is None or (isinstance(planned, Intent) and self._is_for_suppressed(planned, held, routed)):
                 planned = suppressed_at(held.destination)
             if isinstance(planned, EventResult):
                 results[held.id] = planned
@@ -230,7 +226,7 @@ class Holding:
             planned_events.append(held)
             planned_effects.append(
                 PlannedEffect(
-                    planned=Planned(own_destination, planned),
+                    planned=Planned(routed, planned),
                     event=event,
                     source=held.source,
                     position=held.log_position,

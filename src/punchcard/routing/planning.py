@@ -136,7 +136,7 @@ class Planner:
             return Plan((ruled.result,), is_final=True)
         return self.plan(event if ruled is None or ruled.event is None else ruled.event)
 
-    def with_event_settings(self, settings: bytes) -> "Planner":
+    def with_settings(self, settings: bytes) -> "Planner":
         """Return the planner of the same source with settings that came with the events.
 
         Args:
