@@ -125,7 +125,7 @@ def classify_properties(data: JSONBody[ClassificationBody], dependencies: Depend
 @get("/privacy/controls", summary="List controls of properties")
 @run_in_executor
 def list_property_controls(dependencies: Dependencies) -> dict[str, ControlList]:
-    """List what of the events of sources, and of what destinations get, is dropped, masked or hashed."""
+    """List the properties that are dropped, masked or hashed, by source and destination."""
     return {
         "data": ControlList(controls=[control_view(control) for control in list_controls(dependencies.workspace())])
     }

@@ -59,7 +59,7 @@ def pause(
     "resume", short_help="Send what was queued, and go on.", epilog=example("punchcard destination resume loyalty")
 )
 def resume(slug: Slug, data: Data = None) -> int:
-    """Let a paused destination deliver again, whatever paused it."""
+    """Resume a paused destination, whatever paused it."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.destination_states import resume_now
 

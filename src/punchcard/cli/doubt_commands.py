@@ -7,7 +7,7 @@ import typer
 from punchcard.cli.options import Data, example, load_existing_settings
 from punchcard.errors import ConfigurationError
 
-SHORT_HELP = "Say whether an award in doubt was performed."
+SHORT_HELP = "Record whether an award in doubt was performed."
 EPILOG = example(
     "punchcard resolve MESSAGE_ID",
     "punchcard resolve MESSAGE_ID --performed --partner-id 10457",

@@ -68,7 +68,7 @@ def import_(
 ) -> None:
     """Read a tracking plan: Segment's export, rules of its Public API, JSON Schemas of events, or a table as CSV.
 
-    Rules are added, or put in the place of those with the same type, key and version. Other rules stay.
+    Rules are added, or replace those with the same type, key and version. Other rules stay.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.planning import import_files
@@ -99,7 +99,7 @@ def infer(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan as JSON and save nothing.")] = False,
     data: Data = None,
 ) -> None:
-    """Make a tracking plan of the events of the last days. It is not attached to the source.
+    """Create a tracking plan from the events of the last days. It is not attached to the source.
 
     A property is required if all sampled events have it, and at least 20 events were sampled.
     """

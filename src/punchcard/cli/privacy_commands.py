@@ -44,7 +44,7 @@ def delete(
     yes: _Yes = False,
     data: Data = None,
 ) -> int:
-    """Delete everything that is stored about persons, after asking. It takes some minutes and cannot be undone.
+    """Delete everything that is stored about persons, after confirmation. It takes some minutes and cannot be undone.
 
     The ledger keeps effect keys, amounts and dates, with a keyed hash in place of the customer.
     """
@@ -163,7 +163,7 @@ def classify(
     properties: Annotated[list[str], typer.Argument(metavar="PROPERTY…", help="Such as properties.card.")],
     data: Data = None,
 ) -> int:
-    """Say how sensitive properties and traits are. Until then, the inventory shows what is proposed."""
+    """Classify properties and traits by sensitivity. Until then, the inventory shows the proposed classes."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.inventory import classify_properties
 
@@ -194,7 +194,7 @@ _Action = Annotated[str, typer.Argument(metavar="drop|mask|hash", help="What hap
     epilog=example("punchcard privacy controls list", "punchcard privacy controls list --json"),
 )
 def list_(json: Json = False, data: Data = None) -> None:
-    """List what of the events of sources, and of what destinations get, is dropped, masked or hashed."""
+    """List the properties that are dropped, masked or hashed, by source and destination."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.controlling import show_controls
 
@@ -224,7 +224,7 @@ def set_(action: _Action, path: _Path, source: _Source = "", destination: _Desti
 def preview(
     action: _Action, path: _Path, source: _Source = "", destination: _Destination = "", data: Data = None
 ) -> int:
-    """Show what a control would change in the events of the last 7 days, and which awards that touches."""
+    """Show what a control would change in the events of the last 7 days, and which awards it affects."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.controlling import print_preview
 

@@ -7,7 +7,7 @@ import typer
 from punchcard.cli.options import Data, Json, example, load_existing_settings
 from punchcard.errors import ConfigurationError
 
-SHORT_HELP = "Plan events of the past again under today's configuration."
+SHORT_HELP = "Plan past events again under the current configuration."
 EPILOG = example(
     "punchcard replay --destination loyalty --event 'Class Booked' --since 30d",
     "punchcard replay --destination loyalty --reason destination_off --yes",
@@ -45,7 +45,7 @@ def replay(
     cancel: Annotated[str | None, typer.Option(metavar="REPLAY_ID", help="Cancel a replay.")] = None,
     data: Data = None,
 ) -> int:
-    """Plan events of the past again under today's configuration, and deliver what now earns something.
+    """Plan past events again under the current configuration, and deliver what now earns something.
 
     First it shows the plan: what each event would earn now, and what the ledger has already. Nothing is awarded twice.
     A worker does the replay: Ctrl-C stops only the waiting for it.

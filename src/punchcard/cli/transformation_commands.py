@@ -35,7 +35,7 @@ def preview(
     id: Annotated[str, typer.Argument(metavar="ID", help="Identifier of the transformation; it may be disabled.")],
     data: Data = None,
 ) -> None:
-    """Show what a transformation changes in the events of the last 7 days, and which awards that touches.
+    """Show what a transformation changes in the events of the last 7 days, and which awards it affects.
 
     Nothing is changed. Events are read as they are stored: an enabled transformation has changed them already.
     """

@@ -8,7 +8,7 @@ from punchcard.cli.options import Data, Json, example, load_existing_settings
 
 user = typer.Typer(
     name="user",
-    short_help="List and invite users of the App, and help those who cannot sign in.",
+    short_help="List and invite users of the App, and reset their passwords and second factors.",
     epilog=example(
         "punchcard user list",
         "punchcard user invite ann@example.com --role editor",
@@ -86,7 +86,7 @@ def invite(
 ) -> None:
     """Invite a person to the App, and print a link that works once, for 7 days.
 
-    Who opens it chooses a name and a password. An earlier link for the same email ends. Punchcard may be running.
+    Whoever opens it chooses a name and a password. An earlier link for the same email ends. Punchcard may be running.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.users import invite_user

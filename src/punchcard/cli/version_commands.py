@@ -57,7 +57,7 @@ def diff(
     part: _Part = None,
     data: Data = None,
 ) -> None:
-    """Show in words what turns one version of the configuration into another, or into the current one."""
+    """Show, in words, the changes from one version of the configuration to another, or to the current one."""
     settings = load_existing_settings(data=data)
     from punchcard.cli.versions import print_difference
 
