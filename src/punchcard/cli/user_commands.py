@@ -86,7 +86,8 @@ def invite(
 ) -> None:
     """Invite a person to the App, and print a link that works once, for 7 days.
 
-    The person who opens it chooses a name and password. An earlier link for the same email ends. Punchcard may be running.
+    The person who opens it chooses a name and password. An earlier link for the same email ends. Punchcard may be
+    running.
     """
     settings = load_existing_settings(data=data)
     from punchcard.cli.users import invite_user
