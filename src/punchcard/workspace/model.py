@@ -36,9 +36,10 @@ class SchemaSwitches:
 
 @dataclass(frozen=True, kw_only=True)
 class PropertyControls:
-    """What of events must not be seen as it was sent. Paths begin with `properties.`, for example.
+    """Which properties of events are dropped, masked or hashed. Paths begin with `properties.`, for example.
 
-    Those of a source hold for everything: the values are stored nowhere. Those of a destination hold for what it gets.
+    Controls of a source apply to everything: the values are stored nowhere. Controls of a destination apply to what it
+    receives.
 
     Attributes:
         drop: Removed.
