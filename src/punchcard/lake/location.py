@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from punchcard.errors import ConfigurationError
+from punchcard.errors import ConfigurationError, LakeError
 from punchcard.lake.object_store import ObjectStore
 from punchcard.lake.schema import PARTITION
 from punchcard.lake.urls import folder_of, is_on_s3
@@ -112,6 +112,18 @@ class LakeLocation:
         if self.objects is not None:
             return any(_is_data_file(item.path) for item in self.objects.objects())
         return self.folder is not None and any(self.folder.glob(f"{PARTITION}=*/*.parquet"))
+
+    def refuse_files_without_log(self) -> None:
+        """Refuse to create a table beside data files whose log is gone: a vacuum of the new table would delete them.
+
+        Raises:
+            LakeError: There are data files.
+        """
+        if self.has_data_files():
+            raise LakeError(
+                f"The data lake at {self.url} cannot be read: it has data files and no log. "
+                "Run `punchcard lake repair`."
+            )
 
     def data_file_bytes(self) -> dict[str, int]:
         """Return the path and size of every data file, whether or not it is in a commit."""

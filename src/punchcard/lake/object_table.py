@@ -116,16 +116,15 @@ class ObjectTable:
             ) from error
 
     def create(self) -> None:
-        """Create the table if it was not there when last seen, and add columns that it lacks."""
+        """Create the table if it was not there when last seen, and add columns that it lacks.
+
+        Raises:
+            LakeError: There are data files without a log, which need a repair.
+        """
         if self._state is not None:
             self._add_columns(self._state)
             return
-        if self.location.has_data_files():
-            # The log is gone: with a new table beside the files, a vacuum would delete them.
-            raise LakeError(
-                f"The data lake at {self.location.url} cannot be read: it has data files and no log. "
-                "Run `punchcard lake repair`."
-            )
+        self.location.refuse_files_without_log()
         self.create_table()
 
     def create_table(self) -> None:

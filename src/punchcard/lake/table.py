@@ -114,12 +114,7 @@ class LakeTable:
         if self._delta is not None:
             self._add_columns()
             return
-        if self.location.has_data_files():
-            # The log is gone: with a new table beside the files, a vacuum would delete them.
-            raise LakeError(
-                f"The data lake at {self.location.url} cannot be read: it has data files and no log. "
-                "Run `punchcard lake repair`."
-            )
+        self.location.refuse_files_without_log()
         self.create_table()
 
     def create_table(self) -> None:
