@@ -415,6 +415,16 @@ def test_a_lake_that_cannot_be_read_is_a_storage_error(url: str) -> None:
         LakeWriter(url).last_position()
 
 
+def test_no_table_is_created_beside_data_files_without_a_log(url: str) -> None:
+    append(LakeWriter(url), 1, "m-1")
+    files = data_files(url)
+    shutil.rmtree(lake_folder(url) / "_delta_log")
+    with pytest.raises(LakeError, match="punchcard lake repair"):
+        append(LakeWriter(url), 2, "m-2")
+    assert data_files(url) == files
+    assert not (lake_folder(url) / "_delta_log").exists()
+
+
 @pytest.mark.parametrize("prefix", ["", "file://"], ids=["path", "file URL"])
 def test_a_folder_may_be_given_as_path_or_url(tmp_path: Path, prefix: str) -> None:
     append(LakeWriter(f"{prefix}{tmp_path}/lake"), 1, "m-1")
