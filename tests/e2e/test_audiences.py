@@ -272,6 +272,23 @@ def test_the_command_line_lists_and_previews(product):
     assert "did you mean `count`?" in problem.stderr
 
 
+def test_api_and_command_line_explain_why_somebody_is_a_member_or_not(product, sandbox):
+    order(product, "ulf", 7)
+    wait_until(lambda: attributes(sandbox, "ulf@example.com").get(KEY) is True)
+    path = f"/api/spaces/punchcard/audiences/{KEY}/membership"
+    status, body = product.call("GET", f"{path}?customer=ulf@example.com")
+    assert status == 200, body
+    membership = body["data"]["membership"]
+    assert (membership["isMember"], membership["conditions"][0]["value"]) == (True, 1)
+    assert membership["destinations"][0]["detail"].startswith("Last sent: true for ulf@example.com at ")
+    assert product.call("GET", f"{path}?customer=nobody")[0] == 404
+    assert product.call("GET", path)[0] == 400
+    text = command("audience", "explain", KEY, "ulf", "--data", str(product.data)).stdout
+    assert "  yes  event('Order Completed').within(30 days).count() >= 1  (is 1)\n" in text
+    printed = command("audience", "explain", KEY, "ulf", "--json", "--data", str(product.data)).stdout
+    assert json.loads(printed) == membership
+
+
 def test_a_killed_worker_loses_no_membership(product, sandbox):
     order(product, "eve", 7)
     product.kill_worker()

@@ -51,6 +51,7 @@ from punchcard.api.labels import add_source_labels, create_label, delete_label, 
 from punchcard.api.list_files import ASGI_SCOPE, FOR_FILE, return_list_as_file
 from punchcard.api.list_uploads import HANDLERS as LIST_UPLOADS
 from punchcard.api.lists import HANDLERS as LISTS
+from punchcard.api.memberships import HANDLERS as MEMBERSHIPS
 from punchcard.api.openapi import DocumentedErrors
 from punchcard.api.property_controls import HANDLERS as PROPERTY_CONTROLS
 from punchcard.api.reconciliations import HANDLERS as RECONCILIATIONS
@@ -147,6 +148,7 @@ HANDLERS = (
     *REPLAYS,
     *UNAVAILABLE,
     *COMPUTATIONS,
+    *MEMBERSHIPS,
     *LIST_UPLOADS,
     *RECONCILIATIONS,
     *SIMULATIONS,

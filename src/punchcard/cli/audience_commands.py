@@ -67,6 +67,26 @@ def preview(
 
 
 @audience.command(
+    short_help="Explain why a customer is in an audience, or not.",
+    epilog=example("punchcard audience explain regulars ann@example.com"),
+)
+def explain(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of the audience.")],
+    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="Email, user id or another id of the customer.")],
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """Explain why a customer is in an audience, or not: each condition, its value, and what destinations have.
+
+    `punchcard up` must be running: its Engage process computes the conditions.
+    """
+    settings = load_existing_settings(data=data)
+    from punchcard.cli.audiences import explain_audience
+
+    explain_audience(settings, key, customer, as_json=json)
+
+
+@audience.command(
     short_help="Sync everybody again.",
     epilog=example("punchcard audience resync big_spender", "punchcard audience resync big_spender --destination gym"),
 )

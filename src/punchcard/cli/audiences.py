@@ -4,10 +4,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from punchcard.cli.interruption import NOTHING_CHANGED, explained_interruption
 from punchcard.cli.listing import print_list
 from punchcard.cli.output import printable
-from punchcard.clock import SystemClock
+from punchcard.clock import SystemClock, to_iso
 from punchcard.engage.requests import PreviewRequest
 from punchcard.errors import ConfigurationError
 from punchcard.operations import computation_actions
@@ -18,6 +20,7 @@ from punchcard.operations.computation_status import (
     find_computation_status,
     list_computation_statuses,
 )
+from punchcard.operations.membership import explain_membership
 from punchcard.operations.sentences import count_noun
 from punchcard.runtime.assembly import open_keyring, open_store
 from punchcard.runtime.settings import Settings
@@ -82,6 +85,34 @@ def preview_definition(settings: Settings, definition: str, *, is_trait: bool, a
         value = f"  {sample.value}" if is_trait else ""
         print(printable(f"  {ids}{value}"))
     return 0
+
+
+def explain_audience(settings: Settings, key: str, customer: str, *, as_json: bool) -> None:
+    """Print why a customer is, or is not, in an audience.
+
+    Raises:
+        ConfigurationError: It is not an audience, or no customer has this id.
+        StorageError: Engage does not respond.
+    """
+    with _opened(settings) as (store, workspace):
+        status = find_computation_status(store, workspace, key)
+        membership = explain_membership(store, status, customer, clock=SystemClock())
+    if as_json:
+        from punchcard.api.memberships import membership_view
+
+        print(msgspec.json.encode(membership_view(membership)).decode())
+        return
+    since = "" if membership.since is None else f" since {to_iso(membership.since)}"
+    name = status.computation.name or status.computation.key
+    print(printable(f"{customer} is {'' if membership.is_member else 'not '}in {name}{since}."))
+    for condition in membership.conditions:
+        value = f"  (is {condition.value})" if condition.value else ""
+        met = "yes" if condition.is_met else "no "
+        print(printable(f"  {met}  {'  ' * condition.depth}{condition.text}{value}"))
+    for note in membership.notes:
+        print(printable(note))
+    for synced in membership.destinations:
+        print(printable(f"{synced.destination_name}: {synced.detail}"))
 
 
 def resync_computation(settings: Settings, key: str, *, destination: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Process the requests of App, API and command line to Engage: whom a definition matches, and the steps of a funnel."""
+"""Process the requests of App, API and command line to Engage: whom a definition matches, funnels, and explanations."""
 
 import secrets
 import time
@@ -14,6 +14,7 @@ from punchcard.computations.errors import DefinitionError
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.demand import request_engage
+from punchcard.engage.explanations import Explanation, ExplanationRequest, explain
 from punchcard.engage.facts import Facts
 from punchcard.engage.funnel_counts import FunnelCounts, FunnelRequest, count_funnel
 from punchcard.engage.reach import Reach, measure_reach
@@ -26,6 +27,7 @@ from punchcard.store.engine import Store
 
 PREVIEW = "preview"
 FUNNEL = "funnel"
+EXPLANATION = "explanation"
 SAMPLES = 10
 _RETENTION = timedelta(minutes=10)
 _WAIT_SECONDS = 15.0
@@ -116,6 +118,18 @@ def request_funnel(store: Store, request: FunnelRequest, *, clock: Clock) -> Fun
     )
 
 
+def request_explanation(
+    store: Store, request: ExplanationRequest, *, clock: Clock, sleep: Callable[[float], None] = time.sleep
+) -> Explanation:
+    """Request the explanation of a membership and wait for it.
+
+    Raises:
+        NoResultError: Engage does not respond.
+        StorageError: The store is not available.
+    """
+    return msgspec.json.decode(_request_result(store, EXPLANATION, request, clock=clock, sleep=sleep), type=Explanation)
+
+
 def _request_result(
     store: Store, kind: str, request: msgspec.Struct, *, clock: Clock, sleep: Callable[[float], None]
 ) -> str:
@@ -149,9 +163,11 @@ def process_requests(store: Store, facts: Facts, *, clock: Clock, zone: ZoneInfo
     with store.reading() as work:
         open_requests = engage_tables.open_requests(work)
     for request in open_requests:
-        result: Preview | FunnelCounts
+        result: Preview | FunnelCounts | Explanation
         if request.kind == FUNNEL:
             result = count_funnel(facts, request.body, clock=clock, zone=zone)
+        elif request.kind == EXPLANATION:
+            result = explain(facts, request.body, clock=clock, zone=zone)
         else:
             result = preview(store, facts, request.body, clock=clock, zone=zone)
         with store.unit_of_work() as work:

@@ -115,6 +115,7 @@ def show_audience(context: ContextDependency, key: FromPath[str]) -> Page:
         removal=removal,
         is_static=is_static_list(status.computation),
         has_funnel=funnel_of(status.computation) is not None,
+        customer=context.query("customer"),
     )
 
 

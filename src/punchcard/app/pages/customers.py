@@ -67,6 +67,7 @@ class _Profile:
         audiences: Audiences that the person is in.
         traits: All other traits by name.
         labels: Names of audiences and computed traits by key.
+        other_audiences: Keys of the audiences that the person is not in.
     """
 
     profile: StoredProfile
@@ -77,6 +78,7 @@ class _Profile:
     merges: Sequence[tuple[str, datetime, str]]
     conflicts: Sequence[StoredConflict]
     labels: Mapping[str, str]
+    other_audiences: Sequence[str] = ()
 
     def values(self, type_: str) -> list[str]:
         """Return the external ids of a type, newest first."""
@@ -259,17 +261,25 @@ def _profile_of_events(context: RequestContext, person: CustomerIds) -> _Profile
 
 
 def _profile(context: RequestContext, profile: StoredProfile) -> _Profile:
+    computations = context.dependencies.workspace().computations
     with context.dependencies.store.reading() as work:
         traits = [trait for trait in profile_queries.traits_by_name(work, profile.id) if trait.value != "null"]
+        audiences = [trait for trait in traits if trait.computation == "audience" and trait.value == "true"]
+        keys = {trait.name for trait in audiences}
         return _Profile(
             profile=profile,
             ids=profile_queries.external_ids_of(work, profile.id),
-            audiences=[trait for trait in traits if trait.computation == "audience" and trait.value == "true"],
+            audiences=audiences,
             traits=[trait for trait in traits if trait.computation != "audience"],
             history=profile_queries.history_of(work, profile.id, limit=_HISTORY),
             merges=profile_queries.merges_into(work, profile.id),
             conflicts=profile_queries.conflicts_of(work, profile.id, limit=_HISTORY),
-            labels={computation.key: computation.name for computation in context.dependencies.workspace().computations},
+            labels={computation.key: computation.name for computation in computations},
+            other_audiences=[
+                computation.key
+                for computation in computations
+                if computation.kind == "audience" and computation.key not in keys
+            ],
         )
 
 

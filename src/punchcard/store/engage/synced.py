@@ -57,6 +57,17 @@ def synced_value_of_email(work: Connection, *, destination: str, key: str, email
     return None if row is None else Synced(**dict(row._mapping))
 
 
+def waiting_of(work: Connection, *, destination: str, key: str, profile_id: int) -> tuple[str, str] | None:
+    """Return what a profile waits for in the queue of a destination ("" for its turn), and why; None if it is not."""
+    where = (
+        sync_queue.c.destination == destination,
+        sync_queue.c.key == key,
+        sync_queue.c.profile_id == profile_id,
+    )
+    row = work.execute(select(sync_queue.c.waits_for, sync_queue.c.detail).where(*where)).first()
+    return None if row is None else (row.waits_for, row.detail)
+
+
 def save_synced(work: Connection, value: Synced) -> None:
     """Store a synced value in the place of the one before."""
     values = {name: getattr(value, name) for name in synced.c.keys()}  # noqa: SIM118
