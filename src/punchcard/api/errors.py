@@ -9,10 +9,9 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.handlers import BaseRouteHandler
 from litestar.utils.scope.state import ScopeState
 
-from punchcard.api.validation_messages import explain
+from punchcard.api.validation_messages import explain, handler_of
 from punchcard.errors import ConfigurationError, IngestError, PunchcardError, StorageError
 from punchcard.events.json_problems import describe_json_problem
 from punchcard.operations.conflict_resolution import AlreadyResolvedError
@@ -59,11 +58,11 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
         first = extra[0]
         if first.get("message") == _ABSENT_BODY:
             return _error_response(error.status_code, "The body is missing. Send a JSON object.")
-        message, field = explain(str(first.get("message", error.detail)), first.get("key"), _handler(request))
+        message, field = explain(str(first.get("message", error.detail)), first.get("key"), handler_of(request))
         return _error_response(error.status_code, message, field=field)
     message, field = error.detail, extra.get("field") if isinstance(extra, dict) else None
     if isinstance(error, ValidationException):
-        message, field = explain(message, field, _handler(request))
+        message, field = explain(message, field, handler_of(request))
     allow = allow_header(error)
     if allow:
         message = f"{message}. Use {allow['Allow']}."
@@ -117,14 +116,9 @@ def _malformed_body(request: Request[Any, Any, Any], error: HTTPException) -> Re
     if not isinstance(body, bytes) or not isinstance(cause, msgspec.DecodeError):
         return None
     if isinstance(cause, msgspec.ValidationError):  # without a member, or the framework's own validation has it
-        message, field = explain(str(cause), None, _handler(request))
+        message, field = explain(str(cause), None, handler_of(request))
         return _error_response(400, message, field=field)
     return _error_response(400, f"The body is not JSON: {describe_json_problem(body, cause)}.")
-
-
-def _handler(request: Request[Any, Any, Any]) -> BaseRouteHandler | None:
-    handler: BaseRouteHandler | None = request.scope.get("route_handler")
-    return handler
 
 
 def _problems_response(problems: object) -> Response[Any]:

@@ -18,6 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from punchcard.api.profile_routes import HANDLERS
 from punchcard.api.rate_limit import RateLimit
+from punchcard.api.validation_messages import explain, handler_of
 from punchcard.errors import PunchcardError, StorageError
 from punchcard.operations.dependencies import Dependencies
 from punchcard.operations.litestar_app import PlainLitestar, allow_header, options_response
@@ -109,8 +110,8 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
     extra = error.extra
     if error.status_code == 400 and isinstance(extra, list) and extra and isinstance(extra[0], dict):
         first = extra[0]  # the framework's own validation
-        name = str(first.get("key")).rstrip("_")  # `class` is a keyword of Python
-        return _error_response(400, f"The parameter `{name}`: {first.get('message')}", code="validation_error")
+        message, _ = explain(str(first.get("message", error.detail)), first.get("key"), handler_of(request))
+        return _error_response(400, message, code="validation_error")
     if error.status_code == 400 and extra:
         return _error_response(400, error.detail, code="validation_error")
     response = _error_response(error.status_code, error.detail)

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from litestar import Request
 from litestar.handlers import BaseRouteHandler
 
 from punchcard.operations.sentences import count_noun
@@ -29,6 +30,12 @@ _WRONG_TYPE: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _LENGTH: Final = re.compile(r"Expected `(\w+)` of length (>=|<=) (\d+)")
 _LIMITS: Final = {">=": "at least", "<=": "at most"}
 _OUT_OF_RANGE: Final = re.compile(r"Expected `\w+` (>=|<=) ([\d.-]+)")
+
+
+def handler_of(request: Request[Any, Any, Any]) -> BaseRouteHandler | None:
+    """Return the handler of the call, None if none was chosen yet."""
+    handler: BaseRouteHandler | None = request.scope.get("route_handler")
+    return handler
 
 
 def explain(message: str, key: str | None, handler: BaseRouteHandler | None) -> tuple[str, str | None]:
@@ -116,7 +123,7 @@ def _listed_values(type_: msgspec.inspect.Type) -> Iterator[str]:
         case msgspec.inspect.Metadata(type=inner):
             yield from _listed_values(inner)
         case msgspec.inspect.LiteralType(values=values):
-            yield from map(str, values)
+            yield from (str(value) for value in values if value != "")  # an empty one means none
         case msgspec.inspect.EnumType(cls=members):
             yield from (str(member.value) for member in members)
 
