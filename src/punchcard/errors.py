@@ -18,6 +18,11 @@
     └── InvariantError         a defect of Punchcard: stop this worker, keep the event
 """
 
+import re
+from typing import Final
+
+_COLOR: Final = re.compile(r"\x1b\[[0-9;]*m")
+
 
 class PunchcardError(Exception):
     """Something went wrong in Punchcard.
@@ -154,6 +159,13 @@ class LakeError(StorageError):
     """The data lake cannot be read."""
 
     code = "lake_unavailable"
+
+    def __init__(self, message: str | None = None, *, code: str | None = None, **context: object) -> None:
+        # Causes of deltalake are drawn for a terminal: in color, each on a line of its own behind an arrow.
+        if message is not None:
+            message = " ".join(_COLOR.sub("", message).split()).replace(" ↳ ", ": ")
+            message = f"{message.removesuffix(' .')}." if message.endswith(" .") else message
+        super().__init__(message, code=code, **context)
 
 
 class UnreadableRecordError(PunchcardError):

@@ -107,4 +107,4 @@ def new(
     for file in written:
         typer.echo(file)
     root = folder / f"punchcard-{name}"
-    typer.echo(f"Next: pip install -e {root} && pytest {root}, then follow docs/how-to/write-a-destination.md")
+    typer.echo(f"Next: pip install pytest -e {root} && pytest {root}, then follow docs/how-to/write-a-destination.md")

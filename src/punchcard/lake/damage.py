@@ -1,6 +1,7 @@
 """Which failures of the lake a repair may cure."""
 
 import errno
+import re
 from typing import Final
 
 from punchcard.errors import LakeError, StorageError
@@ -13,12 +14,22 @@ _OF_THE_MACHINE: Final = frozenset(
 )
 
 
+_OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")
+
+
 def may_be_damaged(error: StorageError) -> bool:
     """Return whether a repair may help; False for a lake that is away or elsewhere, and for errors of other storage."""
     if not isinstance(error, LakeError) or error.code != LakeError.code:
         return False
-    cause = error.__cause__
-    return not (isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE)
+    return _errno_of(error.__cause__) not in _OF_THE_MACHINE
+
+
+def _errno_of(cause: BaseException | None) -> int | None:
+    """Return the number of the system's error; deltalake has it only in its text."""
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return cause.errno
+    match = _OS_ERROR.search(str(cause))
+    return int(match[1]) if match else None
 
 
 def repair_advice(error: StorageError) -> str:
