@@ -149,6 +149,20 @@ def test_the_fields_of_the_workspace_belong_to_the_app_unless_the_file_has_them(
     assert "name = &#34;Other&#34;" in response.text
 
 
+def test_the_first_visitor_is_not_asked_for_what_the_file_says(world: PublicApiServer) -> None:
+    apply_file(world, '[workspace]\nname = "Acme Fitness"\ntimezone = "UTC"\n' + FILE)
+    browser = FormBrowser(world)
+    page = browser.get("/welcome").text
+    assert "Acme Fitness" in page
+    assert 'name="timezone"' not in page
+    account = {"name": "Olga", "email": "olga@acme.example", "password": "correct horse battery staple"}
+    # A page that was open before the file had these names sends them, and the zone that the browser has guessed.
+    made = browser.send("POST", "/welcome", {**account, "workspace": "Acme", "timezone": "Europe/Berlin"})
+    assert (made.status, made.headers["location"]) == (303, "/")
+    workspace = persistence.load(world.store, world._keyring).workspace
+    assert (workspace.name, workspace.timezone) == ("Acme Fitness", "UTC")
+
+
 def test_labels_are_not_in_the_file_and_stay_with_the_app(world: PublicApiServer) -> None:
     labels = {"labels": [{"key": "environment", "value": "production"}]}
     assert call(world, "POST", "/api/sources/website/labels", labels)[0] == 200

@@ -84,10 +84,11 @@ def _refuse_owner(context: RequestContext) -> Page | None:
         errors.fields["name"] = "Enter your name."
     if len(context.field("password")) < LENGTH_MIN:
         errors.fields["password"] = f"Use at least {LENGTH_MIN} characters, for example three or four words."
-    if context.field("timezone") not in TIMEZONES:
-        errors.fields["timezone"] = "Choose a time zone from the list."
-    if not context.field("workspace"):
-        errors.fields["workspace"] = "Enter a name, such as your company's."
+    if not _is_named_by_file(context):
+        if context.field("timezone") not in TIMEZONES:
+            errors.fields["timezone"] = "Choose a time zone from the list."
+        if not context.field("workspace"):
+            errors.fields["workspace"] = "Enter a name, such as your company's."
     if _needs_code(context) and not _is_code(context, context.field("code")):
         errors.fields["code"] = "This is not the admin token of this Punchcard."
     return _welcome(context, errors, status=422) if errors else None
@@ -111,10 +112,11 @@ def _create_owner(context: RequestContext, password: str) -> Page:
             actor=f"operator {operator.email}",
             at=context.dependencies.clock.now(),
         )
-    context.dependencies.edit_as(
-        f"operator {operator.email}",
-        change_workspace(name=context.field("workspace"), timezone=context.field("timezone")),
-    )
+    if not _is_named_by_file(context):
+        context.dependencies.edit_as(
+            f"operator {operator.email}",
+            change_workspace(name=context.field("workspace"), timezone=context.field("timezone")),
+        )
     return open_session(context, operator, "/")
 
 
@@ -308,11 +310,17 @@ def _welcome(context: RequestContext, errors: FormErrors, *, status: int) -> Pag
         status=status,
         errors=errors,
         needs_code=_needs_code(context),
+        is_named_by_file=_is_named_by_file(context),
         timezones=TIMEZONES,
         workspace=context.field("workspace") or ("" if workspace.name == "My workspace" else workspace.name),
         timezone=context.field("timezone") or workspace.timezone,
         length_min=LENGTH_MIN,
     )
+
+
+def _is_named_by_file(context: RequestContext) -> bool:
+    """Return True if the config file sets the name and the time zone of the workspace."""
+    return context.is_managed_by_file("workspace", "")
 
 
 def _has_owner(context: RequestContext) -> bool:
