@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,6 +158,36 @@ def test_a_problem_of_the_workspace_names_the_member(api: PublicApiServer) -> No
     for field, (path, body) in calls.items():
         response = api.request("POST" if "labels" in path else "PATCH", path, json.dumps(body).encode())
         assert (response.status, response.error["field"]) == (422, field), response.body
+
+
+FIELDS: dict[str, tuple[str, str, dict[str, object]]] = {
+    "sourceIds": ("PATCH", "/api/destinations/webhooks", {"sourceIds": ["nope"]}),
+    "settings.batchSize": ("PATCH", "/api/destinations/webhooks", {"settings": {"batchSize": 0}}),
+    "title": ("POST", "/api/destination/webhooks/filters", {"title": ""}),
+    "if": ("POST", "/api/destination/webhooks/filters", {"if": "event ="}),
+    "actions[0].percent": ("POST", "/api/destination/webhooks/filters", {"actions": [{"type": "SAMPLE"}]}),
+    "sourceId": ("POST", "/api/transformations", {"sourceId": "nope"}),
+    "destinationMetadataId": ("POST", "/api/transformations", {"destinationMetadataId": "nope"}),
+    "whenRemoved": ("POST", "/api/spaces/punchcard/audiences", {"whenRemoved": "x"}),
+    "quietHours": ("POST", "/api/alert-channels", {"quietHours": "x"}),
+}
+VALID: dict[str, dict[str, object]] = {
+    "filters": {"sourceId": "website", "title": "t", "if": "all", "actions": [{"type": "DROP"}], "enabled": True},
+    "transformations": {"name": "T", "sourceId": "website", "enabled": True, "if": "all", "newEventName": "A"},
+    "audiences": {"name": "A", "definition": {"query": "event('A').count() >= 1"}},
+    "alert-channels": {"name": "ops", "url": "https://example.com/"},
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_problem_has_the_name_of_the_member_in_the_request(tmp_path: Path, field: str) -> None:
+    method, path, invalid = FIELDS[field]
+    with PublicApiServer(tmp_path, f"sqlite:///{tmp_path / 'punchcard.db'}", CONFIG) as api:
+        webhooks = {"sourceId": "website", "metadataId": "webhooks", "settings": {"url": "https://example.com/"}}
+        assert api.request("POST", "/api/destinations", json.dumps(webhooks).encode()).status == 200
+        body = {**VALID.get(path.rpartition("/")[2], {}), **invalid}
+        response = api.request(method, path, json.dumps(body).encode())
+    assert (response.status, response.error["field"]) == (422, field), response.body
 
 
 def test_no_message_has_words_of_the_framework(api: PublicApiServer) -> None:

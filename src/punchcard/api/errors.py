@@ -24,6 +24,14 @@ from punchcard.workspace.problems import KeyPath, render_path
 # `destinations.points`, or `workspace`: the request names the part, so its path is left out.
 _PATH_PREFIX_KEYS = 2
 _WORKSPACE_PREFIX_KEYS = 1
+_FILTER_PREFIX_KEYS = 4  # `destinations.points.filters[2]`: a call is about one filter
+
+# Members of the API that have another name in config files.
+_MEMBERS = {
+    ("destinations", "sources"): "sourceIds",
+    ("transformations", "source"): "sourceId",
+    ("transformations", "destination"): "destinationMetadataId",
+}
 
 _ABSENT_BODY = "'data'"  # Litestar's message: the name of the parameter of the body
 
@@ -137,7 +145,19 @@ def _problems_response(problems: object) -> Response[Any]:
 
 
 def _field(path: KeyPath) -> str:
-    return render_path(path[_WORKSPACE_PREFIX_KEYS if path[:1] == ("workspace",) else _PATH_PREFIX_KEYS :])
+    """Return the place of a problem in the body of the request, with the names of the API."""
+    kind, is_filter = path[:1], path[2:3] == ("filters",) and len(path) > _FILTER_PREFIX_KEYS
+    prefix = _WORKSPACE_PREFIX_KEYS if kind == ("workspace",) else _PATH_PREFIX_KEYS
+    within = path[_FILTER_PREFIX_KEYS if kind == ("destinations",) and is_filter else prefix :]
+    if not within or not isinstance(within[0], str):
+        return render_path(within)
+    member = _MEMBERS.get((str(path[0]), within[0])) or _camel(within[0])
+    return render_path((member, *within[1:]))
+
+
+def _camel(name: str) -> str:
+    first, *words = name.split("_")
+    return first + "".join(word.capitalize() for word in words)
 
 
 def _error_response(
