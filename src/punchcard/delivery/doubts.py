@@ -1,6 +1,5 @@
 """An operator has looked at the destination and says whether an award in doubt was performed."""
 
-import json
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -88,5 +87,7 @@ def _write_down(work: Connection, effect: StoredEffect, decision: str, actor: st
         kind="resolve",
         resource_type="destination",
         resource_id=effect.destination,
-        changes=json.dumps([{"path": f"award.{effect.effect_key}", "before": effect.reason, "after": decision}]),
+        changes=audit.changes_json(
+            audit.ChangedValue(f"award.{effect.effect_key}", before=effect.reason, after=decision)
+        ),
     )

@@ -1,7 +1,5 @@
 """What operators do with alerts: acknowledge one, and try a channel."""
 
-import json
-
 from punchcard.clock import Clock
 from punchcard.operations.alert_channels import SendingContext, check_notice, send_notice
 from punchcard.store.access import audit
@@ -29,7 +27,7 @@ def acknowledge(store: Store, alert_id: str, *, actor: str, clock: Clock) -> Sto
                 kind="change",
                 resource_type="alert",
                 resource_id=alert_id,
-                changes=json.dumps([{"path": "state", "before": "raised", "after": "acknowledged"}]),
+                changes=audit.changes_json(audit.ChangedValue("state", before="raised", after="acknowledged")),
             )
         alert = find_alert(work, number)
     if alert is None:

@@ -230,9 +230,9 @@ def _decide(
     if not resolve_conflict(work, conflict, resolution=resolution, by=actor, now=now):
         raise AlreadyResolvedError("This conflict is resolved already. Nothing was changed.")
     changes = [
-        {"path": f"conflicts.{conflict.id}", "before": None, "after": resolution},
-        {"path": "effectKey", "before": None, "after": effect.effect_key},
-        {"path": "messageId", "before": effect.message_id, "after": conflict.message_id},
+        audit.ChangedValue(f"conflicts.{conflict.id}", after=resolution),
+        audit.ChangedValue("effectKey", after=effect.effect_key),
+        audit.ChangedValue("messageId", before=effect.message_id, after=conflict.message_id),
     ]
     audit.record(
         work,
@@ -241,7 +241,7 @@ def _decide(
         kind="resolve",
         resource_type="destination",
         resource_id=effect.destination,
-        changes=json.dumps(changes),
+        changes=audit.changes_json(*changes),
     )
 
 

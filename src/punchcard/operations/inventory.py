@@ -5,7 +5,6 @@ Green is anything else. It is proposed from the samples that the source schema c
 until people say what it is: what they have not classified is new.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -241,7 +240,7 @@ def classify(
             kind="change",
             resource_type="classification",
             resource_id=item.name,
-            changes=json.dumps([{"path": "classification", "before": before[item.name], "after": after}]),
+            changes=audit.changes_json(audit.ChangedValue("classification", before=before[item.name], after=after)),
         )
     return len(changed)
 

@@ -1,6 +1,5 @@
 """Inviting people to the App: the link, its mail, and what happens when it is used, recorded in the audit log."""
 
-import json
 import re
 from datetime import datetime
 
@@ -146,6 +145,10 @@ def mail_invitation(snapshot: Snapshot, invitation: Invitation, link: str, *, wo
 def _record(work: Connection, kind: str, invitation: Invitation, *, actor: str, now: datetime) -> None:
     is_new = kind == "add"
     values = [("email", invitation.email), ("role", invitation.role.value)]
+    changes = [
+        audit.ChangedValue(path, after=value) if is_new else audit.ChangedValue(path, before=value)
+        for path, value in values
+    ]
     audit.record(
         work,
         at=now,
@@ -153,10 +156,5 @@ def _record(work: Connection, kind: str, invitation: Invitation, *, actor: str, 
         kind=kind,
         resource_type="invitation",
         resource_id=invitation.id,
-        changes=json.dumps(
-            [
-                {"path": path, "before": None if is_new else value, "after": value if is_new else None}
-                for path, value in values
-            ]
-        ),
+        changes=audit.changes_json(*changes),
     )

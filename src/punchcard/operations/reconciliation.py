@@ -3,7 +3,6 @@
 Nothing is corrected automatically. An award and the difference that concerns it change in one unit of work.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -280,7 +279,7 @@ class _Resolver:
             kind="reconcile",
             resource_type="destination",
             resource_id=destination,
-            changes=json.dumps([{"path": self._action, "before": None, "after": count}]),
+            changes=audit.changes_json(audit.ChangedValue(self._action, after=count)),
         )
 
 

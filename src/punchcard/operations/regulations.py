@@ -3,7 +3,6 @@
 Suppression takes effect with the regulation itself. What a deletion does is done by the worker: see `deletion_runner`.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -141,7 +140,7 @@ def cancel_regulation(work: Connection, id: int, *, actor: str, now: datetime) -
         kind="remove",
         resource_type="regulation",
         resource_id=str(id),
-        changes=json.dumps([{"path": "type", "before": regulation.type, "after": None}]),
+        changes=audit.changes_json(audit.ChangedValue("type", before=regulation.type)),
     )
 
 
@@ -253,14 +252,14 @@ def _record_in_audit(
 ) -> None:
     """Write down who has regulated how many subjects; the audit log outlives their data, so it does not name them."""
     changes = [
-        {"path": "type", "before": None, "after": request.type},
-        {"path": "subjectType", "before": None, "after": request.subject_type},
-        {"path": "subjects", "before": None, "after": len(set(request.subjects))},
-        {"path": "source", "before": None, "after": request.source or None},
+        audit.ChangedValue("type", after=request.type),
+        audit.ChangedValue("subjectType", after=request.subject_type),
+        audit.ChangedValue("subjects", after=len(set(request.subjects))),
+        audit.ChangedValue("source", after=request.source or None),
     ]
     if len(request.subjects) == 1:
         digest = hashes.digest(request.subject_type, request.subjects[0].strip())
-        changes.append({"path": "subject", "before": None, "after": f"hash:{digest}"})
+        changes.append(audit.ChangedValue("subject", after=f"hash:{digest}"))
     audit.record(
         work,
         at=now,
@@ -268,5 +267,5 @@ def _record_in_audit(
         kind="add",
         resource_type="regulation",
         resource_id=str(regulation_id),
-        changes=json.dumps(changes),
+        changes=audit.changes_json(*changes),
     )

@@ -3,7 +3,6 @@
 The worker does what is confirmed: see `replay_runner`. What a replay would do: see `replay_planning`.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -102,10 +101,11 @@ def record_in_audit(
     work: Connection, replay: Replay, action: str, *, before: ReplayStatus, actor: str, now: datetime
 ) -> None:
     """Write down what was done about a replay, or how it has ended."""
-    changes: list[dict[str, object]] = [
-        {"path": f"replay {replay.id}", "before": before, "after": replay.status},
-        {"path": "events", "before": None, "after": replay.plan.events if action == "start" else replay.done},
-        {"path": "awards", "before": None, "after": replay.plan.awards if action == "start" else replay.appended},
+    is_start = action == "start"
+    changes = [
+        audit.ChangedValue(f"replay {replay.id}", before=before, after=replay.status),
+        audit.ChangedValue("events", after=replay.plan.events if is_start else replay.done),
+        audit.ChangedValue("awards", after=replay.plan.awards if is_start else replay.appended),
     ]
     audit.record(
         work,
@@ -114,7 +114,7 @@ def record_in_audit(
         kind=f"replay_{action}",
         resource_type="destination",
         resource_id=replay.destination,
-        changes=json.dumps(changes),
+        changes=audit.changes_json(*changes),
     )
 
 

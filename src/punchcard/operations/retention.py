@@ -4,7 +4,6 @@ Never deleted: what money needs. Effects stay in the ledger with their keys, ord
 unresolved conflicts, held and quarantined events, and what replays have sent.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -240,7 +239,7 @@ def change_retention(work: Connection, data_set: DataSet, days: int | None, *, a
         kind="change",
         resource_type="retention",
         resource_id=data_set.name,
-        changes=json.dumps([{"path": "days", "before": before, "after": days}]),
+        changes=audit.changes_json(audit.ChangedValue("days", before=before, after=days)),
     )
     return True
 

@@ -1,7 +1,5 @@
 """Creating and revoking tokens of the Public API, recorded in the audit log."""
 
-import json
-
 from sqlalchemy import Connection
 
 from punchcard.clock import Clock
@@ -52,11 +50,11 @@ def remove_token(work: Connection, id: str, *, actor: str, clock: Clock) -> None
 
 
 def _record_audit_event(work: Connection, kind: str, token: StoredToken, *, actor: str, clock: Clock) -> None:
-    fields = [("name", token.name), ("role", token.role.value)]
+    values = [("name", token.name), ("role", token.role.value)]
     is_new = kind == "add"
-    values = [
-        {"path": path, "before": None if is_new else value, "after": value if is_new else None}
-        for path, value in fields
+    changes = [
+        audit.ChangedValue(path, after=value) if is_new else audit.ChangedValue(path, before=value)
+        for path, value in values
     ]
     audit.record(
         work,
@@ -65,5 +63,5 @@ def _record_audit_event(work: Connection, kind: str, token: StoredToken, *, acto
         kind=kind,
         resource_type="token",
         resource_id=token.id,
-        changes=json.dumps(values),
+        changes=audit.changes_json(*changes),
     )

@@ -1,7 +1,5 @@
 """Settings > Sign-in: how operators may sign in."""
 
-import json
-
 from litestar import get, post
 
 from punchcard.app.forms import FormErrors
@@ -44,7 +42,7 @@ def require_two_factor(context: ContextDependency) -> Page:
                 kind="change",
                 resource_type="sign_in",
                 resource_id="workspace",
-                changes=json.dumps([{"path": REQUIRES_TWO_FACTOR, "before": before, "after": required}]),
+                changes=audit.changes_json(audit.ChangedValue(REQUIRES_TWO_FACTOR, before=before, after=required)),
             )
     text = "Two-factor authentication is required now." if required else "Two-factor authentication is optional now."
     return context.redirect("/settings/sign-in", notices=[text])

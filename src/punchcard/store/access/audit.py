@@ -38,8 +38,8 @@ class ChangedValue:
     """A value before and after a change; None where there is none, or where it must not be recorded."""
 
     path: str
-    before: bool | str | None = None
-    after: bool | str | None = None
+    before: bool | int | str | None = None
+    after: bool | int | str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,11 @@ def record(
     )
 
 
+def changes_json(*changes: ChangedValue) -> str:
+    """Return changes as `record` takes them."""
+    return json.dumps([asdict(change) for change in changes])
+
+
 def record_operator_change(
     work: Connection, operator_id: str, *changes: ChangedValue, kind: str = "change", actor: str, at: datetime
 ) -> None:
@@ -83,7 +88,7 @@ def record_operator_change(
         kind=kind,
         resource_type="operator",
         resource_id=operator_id,
-        changes=json.dumps([asdict(change) for change in changes]),
+        changes=changes_json(*changes),
     )
 
 
