@@ -1,7 +1,7 @@
 """Alerts about awards that do not reach their partner."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,9 +12,11 @@ from punchcard.store.delivery.counts import CountQuery, Dimension, read_counts
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.ledger import open_backlog
 from punchcard.store.delivery.pauses import pause_of
+from punchcard.store.delivery.queue import next_due
 from punchcard.store.delivery.undelivered import (
     Undelivered,
     attempts_without_response,
+    has_failed,
     overdue_attempts,
     parked_awards,
     rejected_awards,
@@ -35,7 +37,8 @@ def find_parked(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable
 def find_rejected(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
     """Find awards that partners have refused for good of late and nobody has dismissed."""
     for slug in snapshot.destinations:
-        yield from _unsent(AlertKind.REJECTED, rejected_awards(work, slug, since=now - _LATELY))
+        if has_failed(work, slug):
+            yield from _unsent(AlertKind.REJECTED, rejected_awards(work, slug, since=now - _LATELY))
 
 
 def find_old_queues(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
@@ -57,7 +60,7 @@ def find_old_queues(work: Connection, snapshot: Snapshot, now: datetime) -> Iter
 def find_unreachable(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
     """Find partners that have not responded to any attempt for a while."""
     patience = timedelta(minutes=snapshot.alert_rules[AlertKind.UNREACHABLE].threshold)
-    for slug in _delivering(work, snapshot):
+    for slug in _waited_for(work, snapshot):
         failures = attempts_without_response(work, slug)
         if failures is not None and now - failures.since >= patience:
             yield Alert(
@@ -73,7 +76,7 @@ def find_unreachable(work: Connection, snapshot: Snapshot, now: datetime) -> Ite
 def find_hung_attempts(work: Connection, snapshot: Snapshot, now: datetime) -> Iterable[Alert]:
     """Find destinations with attempts that never ended: their customers get nothing until somebody intervenes."""
     patience = timedelta(minutes=snapshot.alert_rules[AlertKind.HUNG].threshold)
-    for slug in _delivering(work, snapshot):
+    for slug in _waited_for(work, snapshot):
         overdue = overdue_attempts(work, slug, before=now - patience)
         if overdue is not None:
             yield Alert(
@@ -110,6 +113,11 @@ def _delivering(work: Connection, snapshot: Snapshot) -> Sequence[str]:
         for slug, destination in snapshot.destinations.items()
         if destination.destination.enabled and destination.invalid is None and pause_of(work, slug) is None
     ]
+
+
+def _waited_for(work: Connection, snapshot: Snapshot) -> Iterator[str]:
+    """Yield the destinations that should deliver now and have something to deliver."""
+    return (slug for slug in _delivering(work, snapshot) if next_due(work, slug) is not None)
 
 
 def _unsent(kind: AlertKind, awards: Iterable[Undelivered]) -> Iterable[Alert]:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, TextClause, and_, exists, func
 from punchcard.store.delivery.effects import DISMISSED_REASONS, EffectState
 from punchcard.store.delivery.ledger import sets_attribute
 from punchcard.store.delivery.schema import IS_FAILED, effects
+from punchcard.store.delivery.undelivered import has_failed
 from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 
 FAILED_MAX = 1_000
@@ -91,6 +92,8 @@ def failed_syncs(work: Connection, key: str, *, destination: str, source: str) -
 
 def keys_of_failed_syncs(work: Connection, *, destination: str, source: str) -> set[str]:
     """The keys of the newest calls that a destination rejected or that are parked."""
+    if not has_failed(work, destination):
+        return set()
     chosen = select(effects.c.attributes).where(*_failed(destination, source)).order_by(effects.c.id.desc())
     rows = work.scalars(chosen.limit(FAILED_MAX)).all()
     return {name for attributes in rows if attributes for name in json.loads(attributes)}

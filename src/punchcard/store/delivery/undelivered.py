@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     TextClause,
     and_,
+    bindparam,
     cast,
     func,
     literal,
@@ -24,14 +25,18 @@ from sqlalchemy import (
     union_all,
 )
 
+from punchcard.store.bulk import PreparedStatement
 from punchcard.store.delivery.effects import DISMISSED_REASONS, UNCERTAIN_REASONS, AttemptOutcome, EffectState
-from punchcard.store.delivery.schema import IS_CORRECTED, IS_PARKED, IS_REJECTED, delivery_attempts, effects
+from punchcard.store.delivery.schema import IS_CORRECTED, IS_FAILED, IS_PARKED, IS_REJECTED, delivery_attempts, effects
 from punchcard.store.delivery.unknown_customers import NO_CONNECTION
 
 # The attempts of these awards say whether a partner responds: the oldest that wait, the newest that do not.
 _SAMPLE: Final = 200
 _SERVER_ERROR: Final = 500
 _FAILED: Final = (AttemptOutcome.RETRYABLE, AttemptOutcome.UNKNOWN)
+_ANY_FAILED: Final = PreparedStatement(
+    select(effects.c.id).where(IS_FAILED, effects.c.destination == bindparam("b_destination")).limit(1)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +83,11 @@ class OverdueAttempts:
     effects: int
     customers: int
     since: datetime
+
+
+def has_failed(work: Connection, destination: str) -> bool:
+    """Return whether a destination has anything that is parked or rejected: most of hundreds have nothing."""
+    return bool(_ANY_FAILED.rows(work, {"b_destination": destination}))
 
 
 def parked_awards(work: Connection) -> Iterator[Undelivered]:
