@@ -114,7 +114,7 @@ class LakeLocation:
         return self.folder is not None and any(self.folder.glob(f"{PARTITION}=*/*.parquet"))
 
     def refuse_files_without_log(self) -> None:
-        """Refuse to create a table beside data files whose log is gone: a vacuum of the new table would delete them.
+        """Refuse to create a table beside data files that have lost their log: its vacuum would delete them.
 
         Raises:
             LakeError: There are data files.
