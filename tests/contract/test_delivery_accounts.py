@@ -20,12 +20,15 @@ from punchcard.store.delivery.doubts import record_absent
 from punchcard.store.delivery.effects import (
     OTHER_ACCOUNT,
     OTHER_ACCOUNT_IN_DOUBT,
+    SYNCED_AGAIN,
     Action,
     Attempt,
     EffectState,
     StoredEffect,
 )
+from punchcard.store.delivery.ledger import needing_a_person
 from punchcard.store.delivery.operator_actions import reopen
+from punchcard.store.delivery.queue import customers_of_open_calls
 from punchcard.store.delivery.schema import effects
 from punchcard.store.engine import Store
 from punchcard.testing.effects import DESTINATION, new_effect, stored_effect
@@ -184,6 +187,32 @@ def test_a_queued_award_is_sent_to_no_other_account_before_an_operator_retries_i
     (sent,) = world.attempts()
     (again,) = world.end(sent, RetryableError("busy", code="partner_unavailable"))
     assert (again.action, again.account) == (Action.SEND, "business 42")
+
+
+@pytest.mark.parametrize("is_in_doubt", [False, True])
+def test_a_value_that_engage_syncs_to_the_new_account_by_itself_needs_nobody(
+    world: _World, *, is_in_doubt: bool
+) -> None:
+    key = "SEG:perkville:EVENT:engage-1"
+    _deliver_one(world)
+    value = new_effect(key, source="engage-perkville", attributes={"vip": True}, quantity=None)
+    with world.store.unit_of_work() as work:
+        work.execute(update(effects).values(state="delivered", is_open=False))
+        outbox.add(work, [replace(value, account="business 41")], now=_BEFORE)
+    if is_in_doubt:
+        (sent,) = world.attempts()
+        world.end(sent, OutcomeUnknownError("lost"), room=0)
+        with world.store.unit_of_work() as work:
+            work.execute(update(effects).where(effects.c.effect_key == key).values(due_at=_BEFORE))
+    world.move_to("business 42")
+    assert world.attempts() == []
+    ended = world.effect(key)
+    assert (ended.state, ended.reason) == (EffectState.REJECTED, SYNCED_AGAIN)
+    assert "business 41" in str(ended.detail)
+    with world.store.reading() as work:
+        assert needing_a_person(work) == []
+        waiting = customers_of_open_calls(DESTINATION, source="engage-perkville")
+        assert [row.customer for row in work.execute(waiting)] == ["ann@example.com"]
 
 
 def test_an_award_that_was_planned_just_now_waits_for_delivery_to_see_the_settings(world: _World) -> None:

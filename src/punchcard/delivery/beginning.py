@@ -20,18 +20,23 @@ from punchcard.store.delivery.effects import (
     OTHER_ACCOUNT,
     OTHER_ACCOUNT_IN_DOUBT,
     RETRIED,
+    SYNCED_AGAIN,
     Action,
     Attempt,
     EffectState,
     Move,
     StoredEffect,
 )
+from punchcard.workspace.computations import OWN_SOURCES
 
 # Routing, or an operator who retries, may see changed settings before delivery does in another process.
 _SETTINGS_SPREAD: Final = timedelta(seconds=10)
 _SENT_NOWHERE: Final = (
     "It is for {planned}, and the settings name {current} now: it was performed in neither. Retry it to send it to "
     "{current}. To send it to {planned}, restore those settings, then run `punchcard retry`. Else dismiss it."
+)
+_SYNCED_AGAIN: Final = (
+    "It is for {planned}, and the settings name {current} now. Engage syncs {current}, and {planned} once that is back."
 )
 _IN_DOUBT_THERE: Final = (
     "It may have been performed for {planned}, which cannot be seen from {current}, as the settings have it now. "
@@ -132,6 +137,9 @@ class Beginning:
         if on_unknown is OnUnknown.PARK:
             self._park(effect, reason="outcome_unknown", detail=CANNOT_READ_BACK)
             return None
+        if is_elsewhere and _is_synced_again(effect):
+            self._leave_to_engage(effect, account)
+            return None
         if is_elsewhere:
             detail = _IN_DOUBT_THERE.format(planned=effect.account, current=account)
             self._park_later(effect, until=self._ahead_until(effect), reason=OTHER_ACCOUNT_IN_DOUBT, detail=detail)
@@ -176,9 +184,17 @@ class Beginning:
         until = self._ahead_until(effect)
         if until is None and self._may_follow_settings(effect.account or ""):
             return False
+        if _is_synced_again(effect) and until is None:
+            self._leave_to_engage(effect, account)
+            return True
         detail = _SENT_NOWHERE.format(planned=effect.account, current=account)
         self._park_later(effect, until=until, reason=OTHER_ACCOUNT, detail=detail)
         return True
+
+    def _leave_to_engage(self, effect: StoredEffect, account: str | None) -> None:
+        """End a call of Engage that is for another account: the present one is synced by calls of its own."""
+        detail = _SYNCED_AGAIN.format(planned=effect.account, current=account)
+        self._move(effect, state=EffectState.REJECTED, reason=SYNCED_AGAIN, detail=detail, due_at=self._clock.now())
 
     def _ahead_until(self, effect: StoredEffect) -> datetime | None:
         """Return until when the effect may be for newer settings than delivery has; None for not any more."""
@@ -201,3 +217,8 @@ class Beginning:
         move = Move(effect_id=effect.id, state=state, reason=reason, detail=detail, due_at=due_at)
         self._moves.append(move)
         self._orders.note_move(effect, move)
+
+
+def _is_synced_again(effect: StoredEffect) -> bool:
+    """Return whether Engage sends what another account must have by itself; an entry that earns is sent only once."""
+    return effect.source.startswith(OWN_SOURCES) and effect.item is None

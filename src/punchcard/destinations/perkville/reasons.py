@@ -117,6 +117,11 @@ PERSON: Final = (
         action=Action.RETRY,
     ),
     _reason(
+        "synced_again",
+        "a value of an audience or trait was queued for one account, and the settings name another one since",
+        "nothing: Engage syncs the present account, and the former one if its settings come back",
+    ),
+    _reason(
         "refund_tracked_twice",
         "another source tracked a refund of the same order, customer and amount within a day, and not both have a "
         "`refund_id`: it is the same refund",

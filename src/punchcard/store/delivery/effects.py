@@ -45,6 +45,8 @@ _OPEN = frozenset({EffectState.PENDING, EffectState.SENDING, EffectState.RETRYIN
 # performed; or perhaps it was.
 OTHER_ACCOUNT = "other_account"
 OTHER_ACCOUNT_IN_DOUBT = "other_account_in_doubt"
+# Why a call of Engage is not sent to another account either: Engage syncs what that one must have by calls of its own.
+SYNCED_AGAIN = "synced_again"
 # Reasons of a parked effect that was perhaps performed.
 UNCERTAIN_REASONS = ("outcome_unknown", "duplicate_key", "dismissed_in_doubt", OTHER_ACCOUNT_IN_DOUBT)
 # Why an effect that has not been sent yet lets the customer's other effects go first.
@@ -71,6 +73,7 @@ DISMISSED_REASONS = (
     NOTHING_TO_CORRECT,
     SUBJECT_DELETED,
     SUBJECT_SUPPRESSED,
+    SYNCED_AGAIN,
 )
 # Of an effect that an operator has put back in the queue.
 RETRIED = "retried"

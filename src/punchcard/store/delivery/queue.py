@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, bindparam, func, select, true
+from sqlalchemy import CompoundSelect, Connection, bindparam, func, select, true
 
 from punchcard.store.bulk import PreparedStatement, pipelined
-from punchcard.store.delivery.effects import EffectState
-from punchcard.store.delivery.schema import effects
+from punchcard.store.delivery.effects import OTHER_ACCOUNT, OTHER_ACCOUNT_IN_DOUBT, SYNCED_AGAIN, EffectState
+from punchcard.store.delivery.schema import IS_FAILED, effects
 from punchcard.store.delivery.unknown_customers import IS_WITHOUT_UNKNOWN_CUSTOMER
 
 _COUNT_DUE = PreparedStatement(
@@ -62,11 +62,15 @@ def has_overdue_awards(work: Connection, destination: str, *, due_before: dateti
     return work.execute(waiting.limit(1)).first() is not None
 
 
-def customers_of_open_calls(destination: str, *, source: str) -> Select[tuple[str]]:
-    """Return the query for the customers of the calls of a source that a destination does not have yet."""
-    return select(effects.c.customer).where(
-        effects.c.destination == destination, effects.c.is_open == true(), effects.c.source == source
-    )
+def customers_of_open_calls(destination: str, *, source: str) -> CompoundSelect[tuple[str]]:
+    """Return the query for the customers of a source's calls that a destination does not have yet.
+
+    Those that were not sent because its account has changed are among them.
+    """
+    own = (effects.c.destination == destination, effects.c.source == source)
+    other_account = effects.c.reason.in_([OTHER_ACCOUNT, OTHER_ACCOUNT_IN_DOUBT, SYNCED_AGAIN])
+    customers = select(effects.c.customer)
+    return customers.where(*own, effects.c.is_open == true()).union_all(customers.where(*own, IS_FAILED, other_account))
 
 
 def count_open_calls(work: Connection, destination: str, *, source: str) -> int:
