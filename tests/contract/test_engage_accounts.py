@@ -8,15 +8,17 @@ import pytest
 from sqlalchemy import select
 
 from punchcard.engage.recovery import SentCall, record_call
+from punchcard.operations.moved_accounts import warn_of_moved_accounts
 from punchcard.store.delivery import outbox
 from punchcard.store.engage import engage_tables
 from punchcard.store.engage.schema import synced
 from punchcard.store.engage.sync_outcomes import outcome_of
 from punchcard.store.engine import Store
 from punchcard.testing.effects import new_effect
-from punchcard.testing.partner.configuration import SLUG
+from punchcard.testing.partner.configuration import SETTINGS, SLUG
 from punchcard.testing.sync_world import KEY, SyncWorld
 from punchcard.workspace.computations import OWN_SOURCES
+from punchcard.workspace.model import Destination, Workspace
 
 _FIRST, _SECOND = "41", "42"
 
@@ -178,3 +180,21 @@ def test_a_restored_store_learns_what_each_account_was_sent(sync: _Accounts) -> 
             record_call(work, call)
         after = {(row.email, row.account): (row.value, row.sequence) for row in work.execute(select(synced))}
     assert after == before
+
+
+def test_the_warning_about_queued_awards_counts_no_values_of_engage(sync: _Accounts) -> None:
+    def workspace(business: str) -> Workspace:
+        settings = {**SETTINGS, "businessId": business}
+        return Workspace(destinations=(Destination(slug=SLUG, type=SLUG, sources=("web",), settings=settings),))
+
+    queued = [
+        new_effect("SEG:perkville:ORDER:o1", order_id="o1"),
+        new_effect("SEG:perkville:TRAITS:ann", source=OWN_SOURCES + SLUG, attributes={KEY: True}, quantity=None),
+    ]
+    other = new_effect("SEG:other:ORDER:o1", destination="other")  # so that nothing follows corrected settings
+    with sync.store.unit_of_work() as work:
+        outbox.add(work, [*queued, other], now=sync.world.clock.now())
+    (warning,) = warn_of_moved_accounts(
+        workspace(_FIRST), workspace(_SECOND), store=sync.store, names={SLUG: "Perkville"}
+    )
+    assert warning.startswith("Perkville: 1 queued award is for business 41 at ")

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from punchcard.destinations.catalog import CATALOG
 from punchcard.destinations.port import account_of
 from punchcard.errors import ConfigurationError
-from punchcard.store.delivery import ledger
 from punchcard.store.delivery.accounts import is_first_account
-from punchcard.store.delivery.effects import EffectState
+from punchcard.store.delivery.queue import count_open_awards
 from punchcard.store.engine import Store
+from punchcard.workspace.computations import OWN_SOURCES
 from punchcard.workspace.model import Destination, Workspace
 
-_QUEUED = tuple(state for state in EffectState if state.is_open)
 _ANY_SECRET = "secret"  # stored ones may be encrypted, and no account depends on them
 
 
@@ -30,7 +29,7 @@ def warn_of_moved_accounts(
         if old is None or new is None or old == new:
             continue
         with store.reading() as work:
-            count = ledger.count(work, ledger.LedgerQuery(destination=destination.slug, states=_QUEUED))
+            count = count_open_awards(work, destination.slug, source=OWN_SOURCES + destination.slug)
             is_kept = count > 0 and not is_first_account(work, destination.slug, old)
         if is_kept:
             shown = "1 queued award is" if count == 1 else f"{count:,} queued awards are"

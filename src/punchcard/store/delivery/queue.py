@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import CompoundSelect, Connection, bindparam, func, select, true
+from sqlalchemy import CompoundSelect, Connection, bindparam, func, or_, select, true
 
 from punchcard.store.bulk import PreparedStatement, pipelined
 from punchcard.store.delivery.effects import OTHER_ACCOUNT, OTHER_ACCOUNT_IN_DOUBT, SYNCED_AGAIN, EffectState
@@ -71,6 +71,13 @@ def customers_of_open_calls(destination: str, *, source: str) -> CompoundSelect[
     other_account = effects.c.reason.in_([OTHER_ACCOUNT, OTHER_ACCOUNT_IN_DOUBT, SYNCED_AGAIN])
     customers = select(effects.c.customer)
     return customers.where(*own, effects.c.is_open == true()).union_all(customers.where(*own, IS_FAILED, other_account))
+
+
+def count_open_awards(work: Connection, destination: str, *, source: str) -> int:
+    """Return how many open effects a destination has, but for the calls of a source that give or take nothing."""
+    is_award = or_(effects.c.source != source, effects.c.item.is_not(None))
+    query = select(func.count()).where(effects.c.destination == destination, effects.c.is_open == true(), is_award)
+    return int(work.scalar(query) or 0)
 
 
 def count_open_calls(work: Connection, destination: str, *, source: str) -> int:
