@@ -160,6 +160,33 @@ def test_a_problem_of_the_workspace_names_the_member(api: PublicApiServer) -> No
         assert (response.status, response.error["field"]) == (422, field), response.body
 
 
+OWN_CALLS = (
+    "/api/destinations/points/transactions/retry",
+    "/api/destinations/points/transactions/dismiss",
+    "/api/destinations/points/transactions/1/resolve",
+    "/api/destinations/points/pause",
+    "/api/destinations/points/replays",
+    "/api/destinations/points/simulations",
+    "/api/destinations/points/reconciliations",
+    "/api/destinations/points/reconciliations/1/resolve",
+    "/api/destinations/points/conflicts/1/resolve",
+    "/api/spaces/punchcard/audiences/vip/resync",
+    "/api/configuration-versions/1/restore",
+    "/api/alert-channels",
+    "/api/regulations",
+    "/api/tokens",
+)
+
+
+@pytest.mark.parametrize("call", OWN_CALLS)
+def test_a_misspelt_member_of_an_own_call_selects_nothing(api: PublicApiServer, call: str) -> None:
+    """Ignored, a misspelt selection would mean all: every rejected award would be retried."""
+    response = api.request("POST", call, b'{"messageIDs": ["m1"]}')
+    assert response.status == 400, response.body
+    assert response.error["message"].startswith(("There is no member messageIDs here.", "The member "))
+    assert response.error["field"] is not None
+
+
 FIELDS: dict[str, tuple[str, str, dict[str, object]]] = {
     "sourceIds": ("PATCH", "/api/destinations/webhooks", {"sourceIds": ["nope"]}),
     "settings.batchSize": ("PATCH", "/api/destinations/webhooks", {"settings": {"batchSize": 0}}),

@@ -290,6 +290,7 @@ def test_parked_ones_are_tried_again_and_that_is_written_down(api: PublicApiServ
     api.deliver(rounds=2)
     assert ledger(api, "?state=rejected")["pagination"]["totalEntries"] == 2
     assert retry(api, {"messageIds": ["none"]}) == {"reopened": 0, "resumed": False}
+    assert retry(api, {"messageIds": []}) == {"reopened": 0, "resumed": False}
     assert retry(api, {"reason": "no_such_reason"}) == {"reopened": 0, "resumed": False}
     assert retry(api, {"messageIds": ["m2"]}) == {"reopened": 1, "resumed": False}
     assert retry(api, {}) == {"reopened": 1, "resumed": False}

@@ -88,7 +88,7 @@ class ChannelPage(msgspec.Struct, rename="camel"):
     pagination: bodies.Pagination
 
 
-class NewChannel(msgspec.Struct, rename="camel"):
+class NewChannel(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """An alert channel to create."""
 
     name: str
@@ -99,7 +99,7 @@ class NewChannel(msgspec.Struct, rename="camel"):
     enabled: bool = True
 
 
-class ChannelUpdate(msgspec.Struct, rename="camel"):
+class ChannelUpdate(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What to change of an alert channel; what is left out stays."""
 
     name: str | None = None
@@ -123,7 +123,7 @@ class RuleView(msgspec.Struct, rename="camel"):
     is_default: bool
 
 
-class RuleUpdate(msgspec.Struct):
+class RuleUpdate(msgspec.Struct, forbid_unknown_fields=True):
     """What to change of an alert rule; what is left out stays, and null is the rule's default."""
 
     enabled: bool | msgspec.UnsetType = msgspec.UNSET

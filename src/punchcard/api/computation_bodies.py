@@ -217,7 +217,7 @@ class PreviewView(msgspec.Struct, rename="camel"):
     seconds: float
 
 
-class ResyncOrder(msgspec.Struct):
+class ResyncOrder(msgspec.Struct, forbid_unknown_fields=True):
     """A resync of one destination, or of all."""
 
     destination: str | None = None

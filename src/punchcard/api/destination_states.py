@@ -31,7 +31,7 @@ class DestinationStateView(msgspec.Struct, rename="camel"):
     next_check_at: str | None
 
 
-class PauseRequest(msgspec.Struct, rename="camel"):
+class PauseRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """Why a destination is paused, and until when; without `until` it stays paused until it is resumed."""
 
     reason: str = ""

@@ -174,7 +174,7 @@ def _number(text: str | None, field: str) -> int | None:
     if text is None:
         return None
     if not is_row_id(text):
-        raise bad_request(f"The {field} is not one that this list has given.", field)
+        raise bad_request(f'"{text}" in {field} is not of this list. Use what a page of it has.', field)
     return int(text)
 
 

@@ -47,7 +47,7 @@ class SchemaDetails(msgspec.Struct):
     days: list[DayBody]
 
 
-class SwitchRequest(msgspec.Struct):
+class SwitchRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What to switch: an event, all calls of another `type`, or one `property` (or trait) of it."""
 
     enabled: bool

@@ -21,7 +21,7 @@ class TokenView(msgspec.Struct, rename="camel"):
     last_used_at: str | None
 
 
-class NewToken(msgspec.Struct):
+class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     """A token to create."""
 
     name: str

@@ -24,7 +24,7 @@ from punchcard.operations.statuses import parse_ledger_statuses
 from punchcard.store.delivery import ledger, outbox
 from punchcard.store.delivery.conflicts import conflicts_of
 from punchcard.store.delivery.doubts import effect_in_doubt
-from punchcard.workspace.editing import NotFoundError, not_found
+from punchcard.workspace.editing import NotFoundError, find_destination, not_found
 
 _PAGE_DEFAULT = 50
 _PAGE_MAX = 1000
@@ -76,10 +76,13 @@ def list_transactions(
     }
 
 
-class RetryRequest(msgspec.Struct, rename="camel"):
-    """Parked and rejected transactions to retry: all that match the members, or all if there are none."""
+class RetryRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Parked and rejected transactions to retry: all that match the members, or all if there are none.
 
-    message_ids: list[str] = []
+    An empty list of message ids selects none.
+    """
+
+    message_ids: list[str] | None = None
     reason: str | None = None
 
 
@@ -100,13 +103,16 @@ def retry_transactions(
     Queued transactions with a next attempt too far in the future, because the clock was wrong, are retried as well.
     """
     options = options_by_slug(dependencies.current())
+    if data.message_ids == []:
+        find_destination(dependencies.workspace(), destination_id)
+        return {"data": Retried(reopened=0, resumed=False)}
     with dependencies.store.unit_of_work() as work:
         retryable = find_retryable(
             work,
             configured={slug: option for slug, option in options.items() if slug == destination_id},
             destination=destination_id,
             reason=data.reason,
-            message_ids=data.message_ids,
+            message_ids=data.message_ids or (),
             now=dependencies.clock.now(),
         )
         if not retryable.effects and destination_id not in options:
@@ -115,7 +121,7 @@ def retry_transactions(
     return {"data": Retried(reopened=reopened, resumed=bool(retryable.pauses))}
 
 
-class DismissRequest(msgspec.Struct, rename="camel"):
+class DismissRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """Parked transactions to dismiss, by their ids in the list."""
 
     ids: list[str]
@@ -141,7 +147,7 @@ def dismiss_transactions(
     return {"data": Dismissed(dismissed=dismissed)}
 
 
-class ResolveTransaction(msgspec.Struct, rename="camel"):
+class ResolveTransaction(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What an operator saw at the destination.
 
     Attributes:
