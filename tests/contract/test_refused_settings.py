@@ -83,6 +83,7 @@ def test_the_app_warns_of_an_account_that_perkville_does_not_know(
     page = notices_after_saving(owner, businessId="999", **url)
     assert "The settings were saved" in page
     assert f"Points {UNKNOWN}" in page
+    assert page.count("alert alert-warning") == 1
     assert "does not accept" not in notices_after_saving(owner, name="Loyalty", businessId="999", **url)
     assert "does not accept the saved settings: " in notices_after_saving(owner, apiKey="wrong", **url)
     assert "does not accept" not in notices_after_saving(owner, **url)

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, unquote
 
+import msgspec
 from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.exceptions import PermissionDeniedException
@@ -65,6 +66,18 @@ _NOTICE_CHARACTERS_MAX = 1500
 Page = Response[str]
 
 
+@dataclass(frozen=True)
+class Notice:
+    """A sentence that the next page shows.
+
+    Attributes:
+        is_warning: True if what was done may be a mistake.
+    """
+
+    text: str
+    is_warning: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class RequestContext:
     """Context of one request.
@@ -91,7 +104,7 @@ class RequestContext:
     operator: Operator | None
     secret: str
     form: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    notices: Sequence[str] = ()
+    notices: Sequence[Notice] = ()
     revision: int = 0
 
     @property
@@ -304,12 +317,13 @@ class RequestContext:
         Args:
             notices: Sentences that the next page shows, before warnings about what was saved.
         """
-        notices = [*notices, *getattr(self.request.state, "save_warnings", ())]
+        warnings = [Notice(warning, is_warning=True) for warning in getattr(self.request.state, "save_warnings", ())]
+        shown = [*map(Notice, notices), *warnings]
         response: Page = Response("", status_code=303, headers={"Location": path})
         if self.request.headers.get("hx-request"):
             response = Response("", status_code=200, headers={"HX-Redirect": path})
-        if notices:
-            text = quote(_encode_notices(notices))
+        if shown:
+            text = quote(_encode_notices(shown))
             response.set_cookie(NOTICE_COOKIE, text, max_age=_NOTICE_SECONDS, httponly=True, samesite="lax", path="/")
             if (saved := getattr(self.request.state, "saved_version", None)) is not None:
                 response.set_cookie(
@@ -353,15 +367,12 @@ def csrf_token(secret: str) -> str:
     return hashlib.sha256(b"csrf:" + secret.encode()).hexdigest() if secret else ""
 
 
-def read_notices(text: str | None) -> tuple[str, ...]:
+def read_notices(text: str | None) -> tuple[Notice, ...]:
     """Return the notices in a cookie; none if the cookie is invalid."""
-    if not text:
-        return ()
     try:
-        decoded = json.loads(unquote(text))
-    except ValueError:
+        return msgspec.json.decode(unquote(text or "[]"), type=tuple[Notice, ...])
+    except (msgspec.MsgspecError, UnicodeError):
         return ()
-    return tuple(notice for notice in decoded if isinstance(notice, str)) if isinstance(decoded, list) else ()
 
 
 def local_path(text: str) -> str:
@@ -370,9 +381,9 @@ def local_path(text: str) -> str:
     return text if is_ours and "\\" not in text and text.isprintable() else "/"
 
 
-def _encode_notices(notices: Sequence[str]) -> str:
+def _encode_notices(notices: Sequence[Notice]) -> str:
     """Return as many notices as fit into a cookie, as JSON; a first notice that is too long is cut."""
-    fitting = [notices[0][: _NOTICE_CHARACTERS_MAX // 8], *notices[1:]]
-    while len(text := json.dumps(fitting)) > _NOTICE_CHARACTERS_MAX and len(fitting) > 1:
+    fitting = [replace(notices[0], text=notices[0].text[: _NOTICE_CHARACTERS_MAX // 8]), *notices[1:]]
+    while len(text := json.dumps(msgspec.to_builtins(fitting))) > _NOTICE_CHARACTERS_MAX and len(fitting) > 1:
         fitting.pop()
     return text

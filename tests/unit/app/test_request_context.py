@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from punchcard.app.forms import form_errors_from
 from punchcard.app.passwords import DUMMY_HASH, hash_password, verify_password
 from punchcard.app.rendering import json_text
-from punchcard.app.request_context import csrf_token, local_path, read_notices
+from punchcard.app.request_context import Notice, csrf_token, local_path, read_notices
 from punchcard.errors import ConfigurationError
 from punchcard.workspace.editing import generate_write_key, suggest_slug, unique_slug
 from punchcard.workspace.problems import Problem
@@ -27,11 +27,13 @@ def test_a_local_path_stays_here(text: str) -> None:
 
 @given(st.text(max_size=60))
 def test_any_cookie_is_read_as_notices_or_none(text: str) -> None:
-    assert all(isinstance(notice, str) for notice in read_notices(text))
+    assert all(isinstance(notice, Notice) for notice in read_notices(text))
 
 
 def test_notices_are_read_back() -> None:
-    assert read_notices(quote(json.dumps(["saved", "“x” & <b>"]))) == ("saved", "“x” & <b>")
+    cookie = quote(json.dumps([{"text": "saved"}, {"text": "“x” & <b>", "is_warning": True}]))
+    assert read_notices(cookie) == (Notice("saved"), Notice("“x” & <b>", is_warning=True))
+    assert read_notices(quote(json.dumps(["of an older version"]))) == ()
     assert read_notices(None) == ()
 
 
