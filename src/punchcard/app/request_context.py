@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -150,7 +151,12 @@ class RequestContext:
 
     def is_managed_by_file(self, kind: str, slug: str) -> bool:
         """Return whether the config file manages a part of the configuration."""
-        return (kind, slug) in self.dependencies.current().managed_by_file
+        return (kind, slug) in self._managed_by_file
+
+    @cached_property
+    def _managed_by_file(self) -> frozenset[PartKey]:
+        # Once for a request: a look at the configuration costs a statement, and lists ask for each row.
+        return self.dependencies.current().managed_by_file
 
     def may_change(self, kind: str, slug: str) -> bool:
         """Return whether the operator may change a part of the configuration in the App."""
