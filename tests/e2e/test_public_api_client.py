@@ -116,7 +116,7 @@ def test_filters(outputs: dict[str, Any]) -> None:
     assert outputs["listFilters"]["filters"] == [changed]
     assert outputs["preview"]["result"] is None
     (problem,) = outputs["createFilterBad"]["errors"]
-    assert problem["field"] == "filters[1].if"
+    assert problem["field"] == "if"
     assert "At the end" in problem["message"]
     assert outputs["getFilterUnknown"]["status"] == 404
 
