@@ -208,7 +208,9 @@ def test_any_id_opens_somebodys_page_with_audiences_apart_from_traits(viewer: Fo
     )
     assert "phone +15550100" in profile
     assert re.search(r"Audiences Audience Since Regulars \d", audiences)
-    assert "Lapsed" not in audiences.partition("Trait changes")[0]
+    current = audiences.partition("Trait changes")[0]
+    assert "Lapsed" not in current.partition("Not in")[0]
+    assert "Not in Lapsed . The page of each audience explains why." in current
     assert re.search(r"Lifetime Spend computed 49.9 .* plan gold", profile)
 
 
