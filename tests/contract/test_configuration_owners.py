@@ -149,7 +149,7 @@ def test_the_fields_of_the_workspace_belong_to_the_app_unless_the_file_has_them(
     assert "name = &#34;Other&#34;" in response.text
 
 
-def test_the_first_visitor_is_not_asked_for_what_the_file_says(world: PublicApiServer) -> None:
+def test_the_first_visitor_enters_nothing_that_the_file_has(world: PublicApiServer) -> None:
     apply_file(world, '[workspace]\nname = "Acme Fitness"\ntimezone = "UTC"\n' + FILE)
     browser = FormBrowser(world)
     page = browser.get("/welcome").text

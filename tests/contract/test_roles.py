@@ -46,7 +46,7 @@ def test_hundreds_of_roles_take_one_session(roles: list[Leadership], operator: p
     assert len(sessions(operator)) == 1
 
 
-def test_each_role_is_told_once_that_the_session_was_lost(
+def test_each_role_reports_once_that_the_session_was_lost(
     roles: list[Leadership], operator: psycopg.Connection, store: Store
 ) -> None:
     assert all(role.held() for role in roles[:3])

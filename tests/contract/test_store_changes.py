@@ -94,8 +94,8 @@ def test_loops_of_a_process_share_a_connection_and_see_each_change_themselves(
     others = [StoreChanges(store, clock=clock) for _ in range(3)]
     assert all(other.have_come() for other in others)
     commit(store)
-    assert all(one.have_come() for one in (changes, *others))
-    assert not any(one.have_come() for one in (changes, *others))
+    assert all(look.have_come() for look in (changes, *others))
+    assert not any(look.have_come() for look in (changes, *others))
 
 
 def test_a_server_is_always_looked_at(postgres_url: str, clock: ManualClock) -> None:

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import structlog
 from litestar import Request, Response, get
@@ -385,13 +385,10 @@ class _Gate:
 
 def _sending_page(request: Request[Any, Any, Any]) -> str:
     """Return the path of the page that has sent a form, "" if it is not known or nothing was sent."""
-    try:
-        page = urlsplit(request.headers.get("referer", ""))
-    except ValueError:
+    host, slash, page = request.headers.get("referer", "").partition("://")[2].partition("/")
+    if request.method in _SAFE_METHODS or host != request.headers.get("host") or page.startswith("/"):
         return ""
-    if request.method in _SAFE_METHODS or page.netloc != request.headers.get("host") or page.path.startswith("//"):
-        return ""
-    return page.path + (f"?{page.query}" if page.query else "")
+    return slash + page.partition("#")[0]
 
 
 def _is_same_origin(request: Request[Any, Any, Any]) -> bool:

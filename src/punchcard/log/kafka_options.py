@@ -110,17 +110,17 @@ def describe_url(url: str) -> str:
     return f"{SCHEME}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-class _Parts(NamedTuple):
+class _SplitUrl(NamedTuple):
     netloc: str
     path: str
     query: str
 
 
-def _split(url: str) -> _Parts:
+def _split(url: str) -> _SplitUrl:
     # urlsplit of some versions of Python refuses brackets behind a comma, as in `b1,[::1]:9092`.
     if (matched := _URL.fullmatch(url.strip())) is None:
         raise ConfigurationError(f"log_url: The URL of a log in Kafka has the form {FORM}.")
-    return _Parts(*(part or "" for part in matched.groups()))
+    return _SplitUrl(*(part or "" for part in matched.groups()))
 
 
 def _replication(text: str) -> int:

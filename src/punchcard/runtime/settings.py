@@ -11,12 +11,13 @@ from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NewType
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from punchcard.errors import ConfigurationError
 from punchcard.lake.urls import is_on_s3
 from punchcard.operations.retention_limits import DAYS_MAX, refuse_short_period
 from punchcard.operations.schedules import parse_time_of_day
+from punchcard.runtime.public_url import PublicUrl, read_public_url
 
 if TYPE_CHECKING:
     from punchcard.operations.oidc import OidcSettings
@@ -26,7 +27,6 @@ ENVIRONMENT_PREFIX = "PUNCHCARD_"
 Port = NewType("Port", int)
 Days = NewType("Days", int)
 TimeOfDay = NewType("TimeOfDay", str)  # such as 03:00; "" for never
-PublicUrl = NewType("PublicUrl", str)  # without a slash at its end; "" if not set
 Networks = NewType("Networks", str)  # addresses and networks, separated by commas
 _PORT_MAX = 65_535
 _RETENTION_SUFFIX = "_retention_days"
@@ -365,18 +365,7 @@ def _time_of_day(value: object) -> TimeOfDay:
 
 
 def _public_url(value: object) -> PublicUrl:
-    text = _text(value).strip().rstrip("/")
-    if text and not (re.fullmatch(r"https?://[\w.\[\]:-]+(/[\w./~-]*)?", text, re.ASCII) and _names_a_host(text)):
-        raise ValueError(f"A URL such as https://points.example.com is expected, not {value!r}.")
-    return PublicUrl(text)
-
-
-def _names_a_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # half of the brackets of an IPv6 address, or a port that is none
-        return False
+    return read_public_url(_text(value))
 
 
 def _networks(value: object) -> Networks:

@@ -28,7 +28,7 @@ class CommitNumber:
                     self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
                 return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
             except sqlite3.Error:
-                return None  # whoever looks reports what is wrong with the file
+                return None  # the look itself reports what is wrong with the file
 
     def close(self) -> None:
         """Close the file."""
