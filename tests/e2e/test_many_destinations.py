@@ -1,6 +1,7 @@
 """A chain with a destination for each of its clubs: every one of them delivers, on the limits of common systems."""
 
-from contextlib import ExitStack
+import sqlite3
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,16 @@ def a_source_and_a_destination_for_each_club(sandbox: SandboxProcess) -> dict[st
     return content
 
 
+def visit(product: ProductProcess, club: int, number: int) -> None:
+    event = {
+        "userId": f"ann-{club}",
+        "event": "Checked In",
+        "messageId": f"{club}-{number}",
+        "properties": {"email": f"ann-{club}@example.com"},
+    }
+    assert product.send("track", event, write_key=f"wk_{club}")[0] == 200
+
+
 def has_booked(sandbox: SandboxProcess, count: int) -> bool:
     return len(sandbox.transactions()) >= count
 
@@ -47,16 +58,31 @@ def test_every_destination_delivers(engine: str, tmp_path: Path, request: pytest
         sandbox = stack.enter_context(SandboxProcess(tmp_path / "sandbox"))
         content = a_source_and_a_destination_for_each_club(sandbox)
         product = stack.enter_context(ProductProcess(tmp_path / "product", content, environment=environment))
-        for visit in range(2):  # the second one after all loops have come to rest
+        for number in range(2):  # the second one after all loops have come to rest
             for club in range(_CLUBS):
-                event = {
-                    "userId": f"ann-{club}",
-                    "event": "Checked In",
-                    "messageId": f"{club}-{visit}",
-                    "properties": {"email": f"ann-{club}@example.com"},
-                }
-                assert product.send("track", event, write_key=f"wk_{club}")[0] == 200
-            wait_until(partial(has_booked, sandbox, (visit + 1) * _CLUBS))
+                visit(product, club, number)
+            wait_until(partial(has_booked, sandbox, (number + 1) * _CLUBS))
         booked = [(transaction["email"], transaction["trans_source_id"]) for transaction in sandbox.transactions()]
         assert len(booked) == len(set(booked)) == 2 * _CLUBS
         assert product.logged("storage_failed") == []
+
+
+def test_a_damaged_row_of_one_destination_stops_no_other(tmp_path: Path) -> None:
+    with SandboxProcess(tmp_path / "sandbox") as sandbox:
+        content = a_source_and_a_destination_for_each_club(sandbox)
+        with ProductProcess(tmp_path / "product", content) as product:
+            sandbox.faults({"status": 503, "rate": 1})
+            for club in range(3):
+                visit(product, club, 0)
+            for club in range(3):
+                product.wait_for_status(f"{club}-0", "retrying")
+            product.kill()
+        with closing(sqlite3.connect(product.data / "punchcard.db")) as database:
+            database.execute("UPDATE effects SET due_at = ? WHERE destination = 'perks-0'", [-(2**62)])
+            database.commit()
+        sandbox.faults({})
+        with ProductProcess(tmp_path / "product", content) as product:
+            for club in range(1, 3):
+                product.wait_for_status(f"{club}-0", "delivered")
+            visit(product, 3, 0)
+            product.wait_for_status("3-0", "delivered")

@@ -11,7 +11,6 @@ from punchcard.clock import Clock
 from punchcard.delivery.loop import DestinationDelivery
 from punchcard.delivery.request_permits import SparePermits
 from punchcard.delivery.target import DeliveryTarget
-from punchcard.errors import StorageError
 from punchcard.runtime.reconciling import reconciliation_runner, target_of
 from punchcard.runtime.settings import Settings
 from punchcard.store.delivery.queue import destinations_due
@@ -94,8 +93,8 @@ class Deliveries:
             with self._store.reading() as work:
                 self._reconciled = destinations_with_unfinished(work)
                 return destinations_due(work, list(self._loops), now=self._clock.now())
-        except StorageError:
-            return list(self._loops)  # each reports it
+        except Exception:  # noqa: BLE001  # the store is away, or a row of one destination is damaged: its loop reports it
+            return list(self._loops)
 
     def _may_reconcile(self, slug: str) -> bool:
         """Whether its reconciliation should look for work: one is asked for, or that of the night may be due."""
