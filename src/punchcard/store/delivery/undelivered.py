@@ -35,7 +35,10 @@ _SAMPLE: Final = 200
 _SERVER_ERROR: Final = 500
 _FAILED: Final = (AttemptOutcome.RETRYABLE, AttemptOutcome.UNKNOWN)
 _ANY_FAILED: Final = PreparedStatement(
-    select(effects.c.id).where(IS_FAILED, effects.c.destination == bindparam("b_destination")).limit(1)
+    select(effects.c.id)
+    .where(IS_FAILED, effects.c.destination == bindparam("b_destination"))
+    .order_by(effects.c.source, effects.c.id)  # in the order of the small index of failed effects
+    .limit(1)
 )
 
 
