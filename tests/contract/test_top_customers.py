@@ -80,3 +80,21 @@ def test_only_the_newest_awards_of_a_destination_are_counted(store: Store) -> No
 
 def test_without_destinations_there_are_no_customers(store: Store) -> None:
     assert top(store, {}) == ([], False)
+
+
+def test_hundreds_of_destinations_are_counted_together(store: Store) -> None:
+    with store.unit_of_work() as work:
+        for number in (0, 600):
+            effect = new_effect(f"SEG:club:{number}", destination=f"club-{number}", received_at=NOW)
+            outbox.add(work, [replace(effect, customer="bob@example.com", item="order")], now=NOW)
+        work.execute(
+            update(effects)
+            .where(effects.c.destination.startswith("club-"))
+            .values(state=EffectState.DELIVERED, is_open=False, quantity="10")
+        )
+    weights: dict[str, dict[str, Decimal]] = {DESTINATION: {}}
+    weights.update({f"club-{number}": {} for number in range(601)})
+    assert top(store, weights) == (
+        [("bob@example.com", 3, Decimal("29.99")), ("cy@example.com", 1, Decimal("12.50"))],
+        False,
+    )

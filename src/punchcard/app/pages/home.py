@@ -23,6 +23,7 @@ from punchcard.store.delivery.counts import RECEIVED, AwardTotal, CountQuery, Di
 from punchcard.store.delivery.customer_awards import top_customers
 from punchcard.store.delivery.effects import EffectState, StoredEffect
 from punchcard.store.delivery.ledger import oldest_open
+from punchcard.store.delivery.queue import next_due
 from punchcard.workspace.model import Destination, Workspace
 from punchcard.workspace.snapshot import Snapshot
 
@@ -218,7 +219,8 @@ def _received(work: Connection, begin: datetime, end: datetime) -> int:
 
 def _oldest_queued(work: Connection, snapshot: Snapshot) -> StoredEffect | None:
     """Return the award that has been queued longest."""
-    queued = [effect for slug in snapshot.destinations if (effect := oldest_open(work, slug)) is not None]
+    waited_for = [slug for slug in snapshot.destinations if next_due(work, slug) is not None]
+    queued = [effect for slug in waited_for if (effect := oldest_open(work, slug)) is not None]
     return min(queued, key=lambda effect: effect.created_at, default=None)
 
 

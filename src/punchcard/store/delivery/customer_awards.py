@@ -1,14 +1,18 @@
 """What customers were given most of, summed over the newest delivered awards."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Float, Numeric, Subquery, case, cast, func, select, type_coerce, union_all
+from sqlalchemy import Connection, Float, Numeric, Select, Subquery, case, cast, func, select, type_coerce, union_all
 
 from punchcard.store.delivery.effects import EffectState
 from punchcard.store.delivery.schema import effects
+
+# SQLite puts at most 500 SELECTs together.
+_DESTINATIONS_PER_QUERY: Final = 100
 
 
 class CustomerAwards(NamedTuple):
@@ -41,10 +45,30 @@ def top_customers(
     Returns:
         The customers, and True if a destination has more awards than were counted.
     """
-    if not weights:
-        return [], False
-    newest = [_newest_awards(slug, begin=begin, end=end, limit=counted_max + 1) for slug in weights]
-    numbers = work.scalars(union_all(*(select(func.count()).select_from(awards) for awards in newest)))
+    slugs = list(weights)
+    awards: Counter[str] = Counter()
+    amounts: dict[str, float] = defaultdict(float)
+    is_partial = False
+    for first in range(0, len(slugs), _DESTINATIONS_PER_QUERY):
+        part = {slug: weights[slug] for slug in slugs[first : first + _DESTINATIONS_PER_QUERY]}
+        newest = [_newest_awards(slug, begin=begin, end=end, limit=counted_max + 1) for slug in part]
+        numbers = work.scalars(union_all(*(select(func.count()).select_from(counted) for counted in newest)))
+        is_partial = any(number > counted_max for number in numbers) or is_partial
+        query = _sums_by_customer(part, begin=begin, end=end, counted_max=counted_max)
+        # Customers of several queries are added up here, so each of them is needed.
+        for customer, number, total in work.execute(query.limit(limit) if len(part) == len(slugs) else query):
+            awards[customer] += number
+            amounts[customer] += total
+    most = sorted(amounts, key=lambda customer: (-amounts[customer], customer))[:limit]
+    return [
+        CustomerAwards(customer, awards[customer], Decimal(f"{amounts[customer]:.2f}")) for customer in most
+    ], is_partial
+
+
+def _sums_by_customer(
+    weights: Mapping[str, Mapping[str, Decimal]], *, begin: datetime, end: datetime, counted_max: int
+) -> Select[Any]:
+    """Return the query for each customer's awards and their weighted sum, the most first."""
     parts = []
     for slug, weight_of in weights.items():
         counted = _newest_awards(slug, begin=begin, end=end, limit=counted_max).c
@@ -55,9 +79,7 @@ def top_customers(
     every = union_all(*parts).subquery()
     amount = type_coerce(func.sum(every.c.amount), Float)
     query = select(every.c.customer, func.count(), amount).where(every.c.customer != "").group_by(every.c.customer)
-    rows = work.execute(query.order_by(func.sum(every.c.amount).desc(), every.c.customer).limit(limit))
-    customers = [CustomerAwards(customer, number, Decimal(f"{total:.2f}")) for customer, number, total in rows]
-    return customers, any(number > counted_max for number in numbers)
+    return query.order_by(func.sum(every.c.amount).desc(), every.c.customer)
 
 
 def _newest_awards(destination: str, *, begin: datetime, end: datetime, limit: int) -> Subquery:
