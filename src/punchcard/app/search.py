@@ -13,7 +13,7 @@ from punchcard.operations.statuses import status_label
 from punchcard.profiles.rules import EMAIL, USER_ID
 from punchcard.store.access.token_store import Role
 from punchcard.store.delivery import ledger
-from punchcard.store.delivery.orders import refusals_by_order
+from punchcard.store.delivery.orders import effects_by_order, refusals_by_order
 from punchcard.store.engage import profile_search
 from punchcard.traces.reasons import find_reason, plain
 from punchcard.traces.trace import current_status
@@ -149,8 +149,7 @@ def _orders(work: Connection, text: str, destinations: Sequence[Destination], *,
     results = []
     for destination in destinations:
         title, slug = destination_title(destination), destination.slug
-        query = ledger.LedgerQuery(destination=slug, order_id=text)
-        for effect in ledger.page(work, query, count=1):
+        for *_, effect in effects_by_order(work, slug, [text]).values():
             results.append(
                 SearchResult(
                     title=f"Order {effect.order_id}",
