@@ -83,7 +83,7 @@ class Machines:
         return shard_paths(self.folder / machine / "engage.duckdb", self.shards)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.long)])  # `make test` builds no S3 server
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "lake")
