@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from punchcard.clock import Clock, to_micros
-from punchcard.computations.errors import DefinitionError
 from punchcard.computations.model import (
     COUNTING,
     And,
@@ -23,7 +22,8 @@ from punchcard.computations.parser import parse_audience
 from punchcard.computations.printer import to_text
 from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.facts import Facts
-from punchcard.errors import PunchcardError, StorageError
+from punchcard.engage.request_errors import describe_error
+from punchcard.errors import StorageError
 
 
 class ExplanationRequest(msgspec.Struct, frozen=True):
@@ -90,12 +90,8 @@ def explain(facts: Facts, body: str, *, clock: Clock, zone: ZoneInfo) -> Explana
         return _explain(facts, definition, request, now=to_micros(clock.now()), zone=zone)
     except StorageError:
         raise
-    except (DefinitionError, msgspec.ValidationError) as error:
-        return Explanation(error=str(error))
-    except PunchcardError as error:
-        return Explanation(error=error.message)
     except Exception as error:  # noqa: BLE001  # any error of DuckDB is the result of this request
-        return Explanation(error=str(error)[:500])
+        return Explanation(error=describe_error(error))
 
 
 def _explain(

@@ -10,6 +10,7 @@ from punchcard.computations.model import beginning_at
 from punchcard.computations.parser import parse_audience
 from punchcard.computations.sql import ComputationQuery, statement
 from punchcard.engage.facts import Facts
+from punchcard.engage.request_errors import describe_error
 from punchcard.errors import PunchcardError, StorageError
 
 TIME_LIMIT_SECONDS = 5.0
@@ -72,8 +73,6 @@ def count_funnel(
         people = facts.totals(f"SELECT {columns} FROM ({results})", seconds_max=time_limit_seconds)
     except StorageError:
         raise
-    except PunchcardError as error:
-        return FunnelCounts(error=error.message)
-    except (msgspec.ValidationError, duckdb.Error) as error:
-        return FunnelCounts(error=str(error)[:500])
+    except (PunchcardError, msgspec.ValidationError, duckdb.Error) as error:
+        return FunnelCounts(error=describe_error(error))
     return FunnelCounts(people=people, seconds=clock.monotonic() - begun)

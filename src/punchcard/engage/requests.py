@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from punchcard.clock import Clock, to_micros
-from punchcard.computations.errors import DefinitionError
 from punchcard.computations.parser import parse_audience, parse_trait
 from punchcard.computations.sql import ComputationQuery, statement, value_json
 from punchcard.engage.demand import request_engage
@@ -18,8 +17,9 @@ from punchcard.engage.explanations import Explanation, ExplanationRequest, expla
 from punchcard.engage.facts import Facts
 from punchcard.engage.funnel_counts import FunnelCounts, FunnelRequest, count_funnel
 from punchcard.engage.reach import Reach, measure_reach
+from punchcard.engage.request_errors import describe_error
 from punchcard.engage.warnings import FactNames, find_warnings
-from punchcard.errors import PunchcardError, StorageError
+from punchcard.errors import StorageError
 from punchcard.store.engage import engage_tables
 from punchcard.store.engage.engage_tables import Request
 from punchcard.store.engage.profiles import ids_of
@@ -195,12 +195,8 @@ def preview(store: Store, facts: Facts, body: str, *, clock: Clock, zone: ZoneIn
         rows = sorted(newest, reverse=True)[:SAMPLES]
     except StorageError:
         raise
-    except (DefinitionError, msgspec.ValidationError) as error:
-        return Preview(error=str(error))
-    except PunchcardError as error:
-        return Preview(error=error.message)
     except Exception as error:  # noqa: BLE001  # any error of DuckDB is the result of this request
-        return Preview(error=str(error)[:500])
+        return Preview(error=describe_error(error))
     with store.reading() as work:
         ids = ids_of(work, [row[0] for row in rows])
     samples = tuple(Sample(profile, value, tuple(sorted(ids[profile]))) for profile, value in rows)

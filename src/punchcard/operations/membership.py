@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from punchcard.clock import Clock, to_micros
 from punchcard.engage.explanations import ExplainedCondition, Explanation, ExplanationRequest
 from punchcard.engage.requests import request_explanation
@@ -84,7 +86,7 @@ def explain_membership(store: Store, status: ComputationStatus, customer_id: str
             SyncedMembership(
                 destination=pending.destination,
                 destination_name=pending.destination_name,
-                detail=_synced(store, pending.destination, computation.key, profile.id),
+                detail=_synced(work, pending.destination, computation.key, profile.id),
             )
             for pending in status.pending_syncs
         ]
@@ -109,11 +111,10 @@ def explain_membership(store: Store, status: ComputationStatus, customer_id: str
     )
 
 
-def _synced(store: Store, destination: str, key: str, profile_id: int) -> str:
-    with store.reading() as work:
-        _, account = current_account(work, destination)
-        values = synced_values_of(work, destination=destination, key=key, profile_id=profile_id)
-        waiting = waiting_of(work, destination=destination, key=key, profile_id=profile_id)
+def _synced(work: Connection, destination: str, key: str, profile_id: int) -> str:
+    _, account = current_account(work, destination)
+    values = synced_values_of(work, destination=destination, key=key, profile_id=profile_id)
+    waiting = waiting_of(work, destination=destination, key=key, profile_id=profile_id)
     sentences = [
         f"Last sent: {value.value} for {value.email} at {value.sent_at:%Y-%m-%d %H:%M:%S} UTC."
         for value in values

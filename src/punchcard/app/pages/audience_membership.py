@@ -8,7 +8,6 @@ from punchcard.errors import ConfigurationError, StorageError
 from punchcard.operations.computation_status import find_computation_status
 from punchcard.operations.executor import run_in_executor
 from punchcard.operations.membership import explain_membership
-from punchcard.workspace.editing import NotFoundError
 
 
 @get("/audiences/{key:str}/membership")
@@ -21,7 +20,7 @@ def show_membership(context: ContextDependency, key: FromPath[str]) -> Page:
         status = find_computation_status(dependencies.store, dependencies.workspace(), key)
         if customer:
             membership = explain_membership(dependencies.store, status, customer, clock=dependencies.clock)
-    except (ConfigurationError, NotFoundError, StorageError) as error:
+    except (ConfigurationError, StorageError) as error:
         problem = error.message
     return context.fragment("audience_membership.html", membership=membership, problem=problem, customer=customer)
 
