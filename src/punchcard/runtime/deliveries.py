@@ -70,7 +70,9 @@ class Deliveries:
         # Only a defect ends a loop before it is stopped: let the process end and be restarted.
         while not stopping.is_set() and not any(task.done() for task in self._delivering):
             self._mark()
-            self._start_new(await asyncio.to_thread(self._slugs), stopping, before_sending=before_sending)
+            for slug in await asyncio.to_thread(self._slugs):
+                if slug not in self._loops:
+                    self._start(slug, stopping, before_sending=before_sending)
             if self._clock.monotonic() >= look_at:
                 look_at = self._clock.monotonic() + poll_seconds
                 self.wake(await asyncio.to_thread(self._look))
@@ -103,13 +105,6 @@ class Deliveries:
             return False
         self._schedule_at[slug] = now + _SCHEDULE_SECONDS
         return True
-
-    def _start_new(
-        self, slugs: Collection[str], stopping: asyncio.Event, *, before_sending: Callable[[], None]
-    ) -> None:
-        for slug in slugs:
-            if slug not in self._loops:
-                self._start(slug, stopping, before_sending=before_sending)
 
     def _start(self, slug: str, stopping: asyncio.Event, *, before_sending: Callable[[], None]) -> None:
         spare = SparePermits()

@@ -14,7 +14,7 @@ def read_public_url(text: str) -> PublicUrl:
     """Return the URL without a slash at its end; "" if none is set.
 
     Raises:
-        ValueError: The text is no such URL.
+        ValueError: The text is not such a URL.
     """
     url = text.strip().rstrip("/")
     with suppress(ValueError):  # half of the brackets of an IPv6 address, or a port that is none

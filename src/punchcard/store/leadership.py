@@ -78,7 +78,7 @@ class AdvisorySession:
         self._keeper: threading.Thread | None = None
         self._connection: Connection | None = None
         self._number = 0  # of the session: a lock that was taken in an earlier one is gone
-        self._held: dict[int, AdvisoryLeadership] = {}  # by key of the lock: the server would give it twice
+        self._held: set[int] = set()  # keys of the locks: the server would give one twice
         self._lost = ""  # why the last session has ended
 
     def hold(self, role: "AdvisoryLeadership") -> bool:
@@ -106,22 +106,21 @@ class AdvisorySession:
                 raise StorageError(f"the store is away: {error.orig}") from error
             if taken:
                 role.taken_in = self._number
-                self._held[role.key] = role
+                self._held.add(role.key)
             if self._keeper is None:
                 self._keeper = threading.Thread(target=self._keep_busy, name="leadership", daemon=True)
                 self._keeper.start()
             return bool(taken)
 
     def give_up(self, role: "AdvisoryLeadership") -> None:
-        """Free a role at once, for who waits for it."""
+        """Free a role at once: another process may wait for it."""
         with self._using:
             if role.taken_in == self._number and self._connection is not None:
+                self._held.discard(role.key)
                 try:
                     self._connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": role.key})
                 except DBAPIError as error:
                     self._end(str(error.orig))
-            if self._held.get(role.key) is role:
-                del self._held[role.key]
             role.taken_in = None
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ def top_customers(
         part = {slug: weights[slug] for slug in slugs[first : first + _DESTINATIONS_PER_QUERY]}
         newest = [_newest_awards(slug, begin=begin, end=end, limit=counted_max + 1) for slug in part]
         numbers = work.scalars(union_all(*(select(func.count()).select_from(counted) for counted in newest)))
-        is_partial = any(number > counted_max for number in numbers) or is_partial
+        is_partial |= any(number > counted_max for number in numbers)
         query = _sums_by_customer(part, begin=begin, end=end, counted_max=counted_max)
         # Customers of several queries are added up here, so each of them is needed.
         for customer, number, total in work.execute(query.limit(limit) if len(part) == len(slugs) else query):
